@@ -1,0 +1,1 @@
+"""Dataset layouts, one file each. Nothing here may import a nerfstudio datamanager (circular import)."""

@@ -1,0 +1,1 @@
+"""Method configurations, one file each: open one to tune a method."""

@@ -1,0 +1,3 @@
+"""nerfstudio methods that find things in radiance fields. Import-free: nerfstudio loads plugins while it imports itself."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""The `nerfseg` command, one file a subcommand."""

@@ -1,0 +1,1 @@
+"""Instance-NeRF: an instance field on a frozen radiance field."""

@@ -1,0 +1,1 @@
+"""The trained scene that every technique stands on."""

@@ -1,0 +1,1 @@
+"""2D segments: file format, sources, matching across views, refinement."""
