@@ -1,9 +1,9 @@
 """`front3d-data`: images, id masks and transforms.json of Instance-NeRF; reads plain nerfstudio captures as well.
 
     DATA/images/0000.png ...            RGB
-    DATA/masks/0000.png ...             instance ids (.png 16-bit, .hdf5, .npy or .npz; also masks_2d/), optional
-    DATA/transforms.json                intrinsics, frames (OpenGL camera-to-world), room_bbox and bounding_boxes, optional
-    DATA/{train,val}_transforms.json    the same by split, optional; without them a fraction of the frames is held out
+    DATA/masks/0000.png ...             instance ids (16-bit .png, .hdf5, .npy, .npz; or masks_2d/), optional
+    DATA/transforms.json                intrinsics, frames (OpenGL camera-to-world); room_bbox, bounding_boxes
+    DATA/{train,val}_transforms.json    the same by split; without them a fraction of the frames is held out
 
 The scene frame is x_scene = scale * (R x_data + t), where x_data is the frame of transforms.json.
 """
@@ -22,11 +22,11 @@ from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 from nerfstudio.utils.rich_utils import CONSOLE
 from rich.markup import escape
 
-from nerfseg_plugins.dataparsers.transforms import MASK_FOLDERS, Capture, Frame, read_capture
 from nerfseg_plugins.errors import InputError
-from nerfseg_plugins.segments.masks import MASK_SUFFIXES, find_mask
 
-DEFAULT_MASKS = Path("masks")
+from .mask_folders import DEFAULT_MASKS, check_masks_found, find_folder, masks_of
+from .transforms import Capture, Frame, read_capture
+
 RELATIVE_MARGIN = 0.15
 """Room margin as a part of the longest side: what is seen through windows and doors (0.7 m of a 4.9 m room) keeps a
 place where density can grow, and the units of the data do not matter."""
@@ -41,19 +41,19 @@ class Front3DDataParserConfig(DataParserConfig):
     data: Path = Path()
     """Folder that holds transforms.json and images/, or a JSON file."""
     masks: Path = DEFAULT_MASKS
-    """Folder of the id masks to learn from, relative to the data or absolute; masks_2d/ is tried when masks/ is absent."""
+    """Folder of the id masks to learn from, relative to the data or absolute; masks_2d/ is tried after masks/."""
     truth: Path = DEFAULT_MASKS
     """Folder of the true id masks, used by the evaluation alone; relative to the data or absolute."""
     allow_missing_masks: bool = False
     """Whether training views without a mask are accepted; they then train colour alone."""
     eval_mode: Literal["fraction", "interval", "all"] = "fraction"
-    """How views are held out where the data name no splits: a fraction, every n-th view, or none (all train and test)."""
+    """How views are held out where the data name no splits: a fraction, every n-th view, or none (all do both)."""
     train_split_fraction: float = 0.9
     """Part of the views to train on with eval_mode fraction; at least one view is held out."""
     eval_interval: int = 8
     """With eval_mode interval, every n-th view is held out, beginning with the first."""
     room_margin: Optional[float] = None
-    """Space kept around room_bbox, in the data's units; unset: room_margin of the JSON, else 15% of the longest side."""
+    """Space kept around room_bbox, in the data's units; unset: the JSON's room_margin, else 15% of the longest side."""
     downscale_factor: Optional[int] = None
     """Read images_N/ instead of images/ and scale the cameras; masks must have that size too."""
     scale_factor: float = 1.0
@@ -79,9 +79,9 @@ class Front3D(DataParser):
     """Parser of `Front3DDataParserConfig`.
 
     Outputs carry in `metadata`: `bounded` (the scene box is the room), and where the data have them `mask_filenames`
-    and `truth_filenames` (list[Path | None], one per view), `num_instances` (what transforms.json declares of the data's
-    own masks), `instance_classes` (id -> class id), `instance_names` (id -> name). The masks are deliberately not in
-    nerfstudio's `mask_filenames`, which would hide pixels from training.
+    and `truth_filenames` (list[Path | None], one per view), `num_instances` (what transforms.json declares of the
+    data's own masks), `instance_classes` (id -> class id) and `instance_names` (id -> name). The masks are deliberately not
+    in nerfstudio's own `mask_filenames`, which would hide pixels from training.
     """
 
     config: Front3DDataParserConfig  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -100,10 +100,9 @@ class Front3D(DataParser):
             capture = read_capture(self.config.data, self.config.downscale_factor or 1)
             if capture.missing:
                 names = ", ".join(path.name for path in capture.files.values())
-                text = (
-                    f"{len(capture.missing)} of {len(capture.missing) + len(capture.frames)} images listed in {names} "
-                )
-                text += f"of {capture.folder} do not exist (first: {capture.missing[0]}); these frames are skipped"
+                count, total = len(capture.missing), len(capture.missing) + len(capture.frames)
+                text = f"{count} of {total} images listed in {names} of {capture.folder} do not exist "
+                text += f"(first: {capture.missing[0]}); these frames are skipped"
                 CONSOLE.print(f"[bold yellow]Warning: {escape(text)}", soft_wrap=True)
             self._capture = capture
         return self._capture
@@ -115,9 +114,12 @@ class Front3D(DataParser):
             scene = frame_of_room(capture.room_bbox, self._margin(capture))
         else:
             poses = np.stack([frame.c2w for frame in capture.frames])
-            scene = frame_of_poses(
-                poses, self.config.orientation_method, self.config.center_method, self.config.scale_factor
-            )
+            methods = self.config.orientation_method, self.config.center_method
+            scene = frame_of_poses(poses, *methods, self.config.scale_factor)
+            if not torch.isfinite(scene.transform).all():
+                raise InputError(
+                    f"the cameras of {capture.folder} share no up direction; set orientation_method to none"
+                )
         return DataparserOutputs(
             image_filenames=[frame.image for frame in frames],
             cameras=make_cameras(frames, scene),
@@ -159,9 +161,8 @@ def select_frames(capture: Capture, split: str, config: Front3DDataParserConfig)
     frames = capture.frames
     splits = {frame.split for frame in frames}
     if splits == {None}:
-        train, held_out = split_indices(
-            len(frames), config.eval_mode, config.train_split_fraction, config.eval_interval
-        )
+        settings = config.eval_mode, config.train_split_fraction, config.eval_interval
+        train, held_out = split_indices(len(frames), *settings)
         return [frames[index] for index in (train if split == "train" else held_out)]
     wanted = split if split in splits or split == "train" else ("val" if "val" in splits else "test")
     chosen = [frame for frame in frames if frame.split == wanted]
@@ -222,18 +223,16 @@ def frame_of_poses(c2w: np.ndarray, orientation: Any, center: Any, scale_factor:
 
     Args:
         c2w: (N, 4, 4) poses of all splits, data frame.
-        orientation: method of `auto_orient_and_center_poses`.
-        center: likewise.
+        orientation: orientation method of `auto_orient_and_center_poses`.
+        center: its centring method.
         scale_factor: extra scale.
 
-    Raises:
-        InputError: the poses have no common up direction, or all stand at one point far away with center none.
+    Returns:
+        The frame; its transform is not finite when the up directions of the poses cancel.
     """
     poses, transform = auto_orient_and_center_poses(
         torch.tensor(c2w, dtype=torch.float32), method=orientation, center_method=center
     )
-    if not torch.isfinite(transform).all():
-        raise InputError("the cameras have no common up direction; set orientation_method to none")
     extent = float(poses[:, :3, 3].abs().max())
     scale = scale_factor / extent if extent > 1e-6 else scale_factor
     aabb = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
@@ -266,64 +265,6 @@ def make_cameras(frames: list[Frame], scene: SceneFrame) -> Cameras:
         distortion_params=distortion if bool(distortion.any()) else None,
         camera_type=torch.tensor([[CAMERA_MODEL_TO_TYPE[camera.model].value] for camera in cameras]),
     )
-
-
-def find_folder(data: Path, folder: Path, option: str) -> Optional[Path]:
-    """A mask folder: `folder` in the data or absolute; None when the default one is absent.
-
-    Raises:
-        InputError: a folder was asked for and does not exist.
-    """
-    if folder == DEFAULT_MASKS:
-        candidates = [data / name for name in MASK_FOLDERS]
-        return next((path for path in candidates if path.is_dir()), None)
-    path = data / folder
-    if not path.is_dir():
-        raise InputError(f"{path} does not exist; give --{option} a folder of masks, absolute or relative to {data}")
-    return path
-
-
-def masks_of(frames: list[Frame], folder: Path) -> list[Optional[Path]]:
-    """The mask of each frame in `folder`, by the image's name, or None.
-
-    Images in subfolders (`train/r_0.png`) find `folder/train/r_0.*` before `folder/r_0.*`.
-
-    Raises:
-        InputError: two images would share one mask.
-    """
-    masks: list[Optional[Path]] = []
-    owners: dict[Path, str] = {}
-    for frame in frames:
-        relative = Path(frame.name)
-        mask = find_mask(folder / relative.parent, relative.stem) or find_mask(folder, relative.stem)
-        if mask is not None and owners.setdefault(mask, frame.name) != frame.name:
-            raise InputError(
-                f"{owners[mask]} and {frame.name} would share the mask {mask}; keep masks in subfolders like the images"
-            )
-        masks.append(mask)
-    return masks
-
-
-def check_masks_found(masks: list[Optional[Path]], frames: list[Frame], folder: Path, allow_missing: bool) -> None:
-    """Refuse a training set with missing masks, or, where that is allowed, one without any.
-
-    Raises:
-        InputError: names the first frames concerned and what to do.
-    """
-    missing = [frame.name for frame, mask in zip(frames, masks, strict=True) if mask is None]
-    if not missing:
-        return
-    if len(missing) == len(frames):
-        raise InputError(
-            f"{folder} has no mask for any of the {len(frames)} training images; a mask has its image's name "
-            f"and one of {', '.join(MASK_SUFFIXES)} (first wanted: {Path(missing[0]).stem})"
-        )
-    if not allow_missing:
-        first = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
-        raise InputError(
-            f"{folder} has no mask for {len(missing)} of {len(frames)} training images ({first}); "
-            "add them, or pass --allow-missing-masks True"
-        )
 
 
 front3d = DataParserSpecification(

@@ -1,42 +1,23 @@
-"""Reading transforms.json (nerfstudio, instant-ngp, nerf_synthetic, Instance-NeRF) with every value checked at the door.
+"""Reading transforms.json of nerfstudio, instant-ngp, nerf_synthetic and Instance-NeRF, checked at the door.
 
 Needs numpy and Pillow alone; poses stay float64 camera-to-world matrices in the OpenGL convention (x right, y up,
 looking along -z), in the units of the file.
 """
 
-import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.files import inside, read_json
 
+from .frame_values import Intrinsics, read_intrinsics, read_number, read_pose
+
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG")
 MASK_FOLDERS = ("masks", "masks_2d")
-CAMERA_MODELS = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "OPENCV_FISHEYE", "EQUIRECTANGULAR")
-ROTATION_TOLERANCE = 1e-2
-"""How far a pose may be from a rotation; structure from motion leaves errors of 1e-6, rounding to 3 digits 1e-3."""
-
-
-@dataclass(frozen=True)
-class Intrinsics:
-    """A camera in pixels of its image; the principal point counts from the image's upper left corner."""
-
-    fx: float
-    fy: float
-    cx: float
-    cy: float
-    width: int
-    height: int
-    distortion: tuple[float, ...]
-    """k1, k2, k3, k4, p1, p2 of the OpenCV model."""
-    model: str
-    """One of `CAMERA_MODELS`."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +58,9 @@ def read_capture(data: Path, downscale: int = 1) -> Capture:
     """Read a data folder, or one JSON file.
 
     Args:
-        data: a folder with `transforms.json`, with `train_transforms.json` and `val_transforms.json` (or nerf_synthetic's
-            `transforms_train.json` ...), or with a folder `train` that holds these (BlenderProc); or a JSON file.
+        data: a folder with `transforms.json`, or with `train_transforms.json` and `val_transforms.json` (nerf_synthetic
+            writes `transforms_train.json`), or with a folder `train` that holds `transforms.json` (BlenderProc); or a
+            JSON file.
         downscale: read `images_N/` for N > 1 and scale the cameras to the sizes found there.
 
     Returns:
@@ -199,81 +181,6 @@ def find_image(folder: Path, file_path: str, downscale: int = 1) -> Optional[Pat
     return None
 
 
-def read_pose(matrix: Any, where: str) -> np.ndarray:
-    """(4, 4) float64 pose from a 4x4 or 3x4 nested list.
-
-    Raises:
-        InputError: wrong shape, not finite, or its rotation part is none (within `ROTATION_TOLERANCE`).
-    """
-    try:
-        pose = np.array(matrix, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{where} has a transform_matrix that is not numbers; write a 4x4 camera-to-world") from error
-    if pose.shape not in ((4, 4), (3, 4)):
-        raise InputError(f"{where} has a transform_matrix of shape {pose.shape}; write a 4x4 camera-to-world matrix")
-    if not np.all(np.isfinite(pose)):
-        raise InputError(f"{where} has a pose that is not finite; correct it or remove the frame")
-    rotation = pose[:3, :3]
-    determinant = float(np.linalg.det(rotation))
-    error = float(np.abs(rotation.T @ rotation - np.eye(3)).max())
-    if abs(determinant - 1) > ROTATION_TOLERANCE or error > ROTATION_TOLERANCE:
-        if abs(determinant) < ROTATION_TOLERANCE:
-            what = "is singular"
-        elif determinant < 0:
-            what = "mirrors"
-        else:
-            what = "scales or shears"
-        raise InputError(
-            f"{where} has a pose whose rotation {what} (determinant {determinant:.4g}, {error:.2g} from orthonormal); "
-            "correct it or remove the frame"
-        )
-    return np.concatenate([pose[:3], [[0.0, 0.0, 0.0, 1.0]]])
-
-
-def read_intrinsics(values: dict[str, Any], image: Path, where: str, rescale: bool = False) -> Intrinsics:
-    """The camera of one frame.
-
-    Args:
-        values: the file's keys, overridden by the frame's own.
-        image: its image; supplies the size where the JSON has none, and must agree where it has.
-        where: the frame, for messages.
-        rescale: the image is a smaller version; scale the camera to it instead of refusing.
-
-    Raises:
-        InputError: no focal length, values that are no numbers, an unreadable image or another size.
-    """
-    found_width, found_height = image_size(image)
-    width, height = int(_number(values, "w", where, found_width)), int(_number(values, "h", where, found_height))
-    fx, fy = _focal("x", width, values, where), _focal("y", height, values, where)
-    if fx is None and fy is None:
-        raise InputError(f"{where} has no intrinsics; add fl_x, fl_y, cx, cy, w and h (or camera_angle_x) to the file")
-    fx, fy = fx or fy or 0.0, fy or fx or 0.0
-    cx, cy = _number(values, "cx", where, width / 2), _number(values, "cy", where, height / 2)
-    if rescale:
-        x, y = found_width / width, found_height / height
-        fx, fy, cx, cy, width, height = fx * x, fy * y, cx * x, cy * y, found_width, found_height
-    if (width, height) != (found_width, found_height):
-        raise InputError(
-            f"{image} is {found_width}x{found_height} pixels but {where} says w {width}, h {height}; "
-            "correct the intrinsics or restore the image"
-        )
-    distortion = tuple(_number(values, key, where, 0.0) for key in ("k1", "k2", "k3", "k4", "p1", "p2"))
-    return Intrinsics(fx, fy, cx, cy, width, height, distortion, _camera_model(values, where))
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) from the header alone.
-
-    Raises:
-        InputError: the file is no image.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path} is not a readable image; restore it or remove its frame") from error
-
-
 def read_room(meta: dict[str, Any], path: Path) -> dict[str, Any]:
     """What a file says of the room and its instances, as keyword arguments of `Capture`; absent keys are left out.
 
@@ -284,12 +191,12 @@ def read_room(meta: dict[str, Any], path: Path) -> dict[str, Any]:
     if meta.get("room_bbox") is not None:
         room["room_bbox"] = _box(meta["room_bbox"], path)
     if meta.get("room_margin") is not None:
-        room["room_margin"] = _number(meta, "room_margin", str(path), 0.0)
+        room["room_margin"] = read_number(meta, "room_margin", str(path), 0.0)
         if room["room_margin"] < 0:
             raise InputError(f"{path} has a negative room_margin; give the space around room_bbox in its units")
     for key in ("num_instances", "num_room_objects"):
         if meta.get(key) is not None:
-            room["num_instances"] = int(_number(meta, key, str(path), 0))
+            room["num_instances"] = int(read_number(meta, key, str(path), 0))
             break
     try:
         boxes = [box for box in meta.get("bounding_boxes") or [] if "instance_id" in box]
@@ -337,36 +244,3 @@ def _box(value: Any, path: Path) -> np.ndarray:
     if box.shape != (2, 3) or not np.all(np.isfinite(box)) or np.any(box[0] >= box[1]):
         raise InputError(f"{path} has a room_bbox that is no box; write [[min x, y, z], [max x, y, z]]")
     return box
-
-
-def _number(values: dict[str, Any], key: str, where: str, default: float) -> float:
-    value = values.get(key)
-    if value is None:
-        return float(default)
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise InputError(f"{where} has {key} = {value!r}; it must be a finite number")
-    return number
-
-
-def _focal(axis: str, extent: int, values: dict[str, Any], where: str) -> Optional[float]:
-    """Focal length in pixels from `fl_*`, else from the field of view `camera_angle_*`; None without either."""
-    if values.get(f"fl_{axis}") is not None:
-        focal = _number(values, f"fl_{axis}", where, 0.0)
-    elif values.get(f"camera_angle_{axis}") is not None:
-        focal = 0.5 * extent / math.tan(0.5 * _number(values, f"camera_angle_{axis}", where, 0.0) or math.nan)
-    else:
-        return None
-    if not focal > 0:
-        raise InputError(f"{where} has a focal length of {focal}; correct fl_{axis} or camera_angle_{axis}")
-    return focal
-
-
-def _camera_model(values: dict[str, Any], where: str) -> str:
-    model = values.get("camera_model") or ("OPENCV_FISHEYE" if values.get("is_fisheye") else "OPENCV")
-    if model not in CAMERA_MODELS:
-        raise InputError(f"{where} has camera_model {model!r}; supported are {', '.join(CAMERA_MODELS)}")
-    return model

@@ -33,17 +33,8 @@ MASK_SUFFIXES = (".hdf5", ".h5", ".npz", ".npy", ".png")
 """Accepted formats, the first found wins: a matcher may leave a coloured PNG preview beside its `.npy`."""
 
 _GRAY_MODES = ("L", "P", "1", "I", "I;16", "I;16B", "I;16L")
-_READ_ERRORS = (
-    OSError,
-    RuntimeError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    KeyError,
-    struct.error,
-    zlib.error,
-    zipfile.BadZipFile,
-)
+_UNREADABLE = (OSError, RuntimeError, ValueError, SyntaxError, EOFError, KeyError, struct.error, zlib.error)
+_UNREADABLE += (zipfile.BadZipFile,)
 
 
 def read_ids(path: Path) -> np.ndarray:
@@ -84,9 +75,7 @@ def write_ids(path: Path, ids: np.ndarray) -> None:
         raise InputError(f"{path} is not written: ids must be (H, W) integers, not {ids.dtype} of shape {ids.shape}")
     low, high = int(ids.min()), int(ids.max())
     if low < UNLABELLED or high > MAX_ID:
-        raise InputError(
-            f"{path} is not written: ids run from {low} to {high}, a mask holds -1 to {MAX_ID}; renumber them"
-        )
+        raise InputError(f"{path} is not written: its ids are {low} to {high}; renumber them within -1 and {MAX_ID}")
     with atomic_path(path) as temporary:
         writer(temporary, ids.astype(np.int32))
 
@@ -248,9 +237,7 @@ def _segments_from_json(path: Path, ids: np.ndarray) -> Segments:
         class_ids = np.array([int(row.get("class_id", 0)) for row in rows], np.int32)
         scores = np.array([float(row.get("score", 1.0)) for row in rows], np.float32)
     except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
-        raise InputError(
-            f'{path} must be a list like [{{"id": 1, "class_id": 5, "score": 0.9}}]; write it so'
-        ) from error
+        raise InputError(f'{path} is no list like [{{"id": 1, "class_id": 5, "score": 0.9}}]; write it so') from error
     return Segments(ids, segment_ids, class_ids, scores)
 
 
@@ -277,7 +264,7 @@ def _damage(path: Path) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; check the path") from error
-    except _READ_ERRORS as error:
+    except _UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path} is damaged or truncated ({reason}); write or copy it again") from error
 
