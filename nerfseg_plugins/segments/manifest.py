@@ -41,7 +41,10 @@ def hash_images(paths: Iterable[Path]) -> str:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write `folder/manifest.json`, whole or not at all; do it before the first file, so that a killed run can go on."""
+    """Write `folder/manifest.json`, whole or not at all.
+
+    Done before the first file is written, so that a killed run can tell that what it finds is its own, and go on.
+    """
     write_json(Path(folder) / MANIFEST, dataclasses.asdict(manifest))
 
 
