@@ -1,0 +1,201 @@
+"""`nerfseg eval`: every metric that the scene's ground truth allows, as JSON."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Optional
+
+from nerfseg_plugins.cli.views import dataset_of, output_names, rendered, why_no_ids
+from nerfseg_plugins.errors import InputError
+from nerfseg_plugins.files import atomic_path, write_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from nerfseg_plugins.evaluation.report import Metrics, ViewRecord
+    from nerfseg_plugins.scene.run import RenderedView, Run
+
+
+@dataclass
+class Eval:
+    """Measure a run: image quality, and instances against the data's own masks."""
+
+    load_config: Path
+    """config.yml of the run."""
+    output_path: Path = Path("metrics.json")
+    """JSON file to write; metrics that the data or the method do not allow are null."""
+    split: Literal["train", "val", "test"] = "val"
+    """Views to measure on."""
+    images: Optional[Path] = None
+    """Folder for pictures to look at: photo, rendering, predicted and true instances side by side."""
+
+    def main(self) -> None:
+        """Render, measure, print a table and write the JSON file.
+
+        Raises:
+            InputError: the run or its data cannot be used.
+        """
+        from nerfseg_plugins.scene.run import load_run
+
+        if self.output_path.suffix.lower() != ".json":
+            raise InputError(f"{self.output_path} must end in .json")
+        run = load_run(self.load_config, test_mode="test" if self.split == "test" else "val")
+        metrics, reason = evaluate_run(run, self.split, self.images)
+        write_json(self.output_path, metrics)
+        _print_table(metrics, f"{run.config.method_name}, step {run.step}, {self.split} views")
+        if reason:
+            print(f"no instance metrics: {reason}")
+        print(f"wrote {self.output_path}" + (f" and pictures into {self.images}" if self.images else ""))
+
+
+def evaluate_run(run: "Run", split: str, images: Optional[Path] = None) -> tuple["Metrics", Optional[str]]:
+    """Measure a loaded run.
+
+    Args:
+        run: the run, loaded with the test mode of the split.
+        split: `train`, or anything else for the held-out views.
+        images: folder for comparison pictures.
+
+    Returns:
+        The metrics (keys of `evaluation.report.METRIC_NAMES`), and one sentence on why there are no instance metrics,
+        or None when there are.
+
+    Raises:
+        InputError: a true mask cannot be read or does not fit its image.
+    """
+    from nerfseg_plugins.evaluation.panoptic import best_assignment
+    from nerfseg_plugins.evaluation.report import Report
+
+    part = "train" if split == "train" else "val"
+    dataset = dataset_of(run, part)
+    truth: list[Optional[Path]] = dataset.metadata.get("truth_filenames") or [None] * len(dataset)
+    reason = why_no_ids(run)
+    if reason is None and not any(truth):
+        reason = f"the {split} views have no true masks; put them into masks/ of the data"
+    report = Report(_lpips_of(run))
+    names = output_names([Path(path) for path in dataset.image_filenames], ".png") if images else []
+    with tempfile.TemporaryDirectory(prefix="nerfseg-eval-") as scratch:
+        for view in rendered(run, part, f"evaluating {split} views"):
+            record = _record(run, view, truth[view.index], why_no_ids(run) is None)
+            report.add(record)
+            if images:
+                # Which prediction is which true instance, hence its colour, is known when all views are counted.
+                _save_record(Path(scratch) / f"{view.index}.npz", record)
+        if images:
+            matched = {p: t for p, (t, _) in best_assignment(report.scene).items()}
+            for index, name in enumerate(names):
+                _write_picture(images / name, Path(scratch) / f"{index}.npz", matched)
+    predicted, true = classes_of(run, dataset)
+    return report.metrics(predicted, true), reason
+
+
+def classes_of(run: "Run", dataset: Any) -> tuple[Optional[dict[int, int]], Optional[dict[int, int]]]:
+    """Classes of predicted and of true instances, None where nobody knows them.
+
+    The data tell the classes of their own masks. A model that learned from these masks has the same ids; a model that
+    learned from others may know the classes of its instances (`instance_classes`).
+    """
+    true = dataset.metadata.get("instance_classes")
+    predicted = getattr(run.pipeline.model, "instance_classes", None)
+    folders = [
+        {Path(path).parent for path in metadata.get(key) or [] if path is not None}
+        for metadata, key in (
+            (dataset_of(run, "train").metadata, "mask_filenames"),
+            (dataset.metadata, "truth_filenames"),
+        )
+    ]
+    if predicted is None and folders[0] and folders[0] == folders[1]:
+        predicted = true
+    return predicted, true
+
+
+def _record(run: "Run", view: "RenderedView", truth: Optional[Path], segments: bool) -> "ViewRecord":
+    from nerfseg_plugins.evaluation.report import ViewRecord
+    from nerfseg_plugins.segments.masks import check_mask, read_ids
+
+    model: Any = run.pipeline.model
+    photo = view.batch["image"].cpu().float()
+    if photo.shape[-1] == 4:
+        photo = model.renderer_rgb.blend_background(photo)
+    ids_true = None
+    if truth is not None:
+        ids_true = read_ids(truth)
+        check_mask(ids_true, (photo.shape[0], photo.shape[1]), truth)
+    ids_pred = model.predict_ids(view.outputs).cpu().numpy() if segments else None
+    return ViewRecord(view.outputs["rgb"].cpu(), photo, ids_pred, ids_true)
+
+
+def _lpips_of(run: "Run") -> "Optional[Callable[[Tensor, Tensor], Tensor]]":
+    """The model's own LPIPS, called where its weights are; None when it has none."""
+    model: Any = run.pipeline.model
+    network = getattr(model, "lpips", None)
+    if network is None:
+        return None
+    return lambda true, pred: network(true.to(model.device), pred.to(model.device))
+
+
+def _save_record(path: Path, record: "ViewRecord") -> None:
+    import numpy as np
+
+    arrays = {"photo": _bytes(record.rgb_true.numpy()), "rendering": _bytes(record.rgb_pred.numpy())}
+    for name, ids in (("ids_pred", record.ids_pred), ("ids_true", record.ids_true)):
+        if ids is not None:
+            arrays[name] = ids.astype(np.int32)
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+
+
+def _write_picture(path: Path, record: Path, matched: dict[int, int]) -> None:
+    """Photo, rendering, predicted ids in the colours of their true instances, true ids; what is missing is left out."""
+    import numpy as np
+    from PIL import Image
+
+    from nerfseg_plugins.scene.colors import ids_to_colors, palette
+
+    with np.load(record, allow_pickle=False) as stored:
+        panels = [stored["photo"], stored["rendering"]]
+        maps = []
+        if "ids_pred" in stored:
+            maps.append(rename_ids(stored["ids_pred"], matched))
+        if "ids_true" in stored:
+            maps.append(stored["ids_true"])
+    panels += [_bytes(ids_to_colors(ids, palette(int(ids.max()) + 1))) for ids in maps]
+    with atomic_path(path) as temporary:
+        Image.fromarray(np.concatenate(panels, axis=1)).save(temporary)
+
+
+def rename_ids(ids: "np.ndarray", matched: dict[int, int]) -> "np.ndarray":
+    """Give predicted instances the ids of their true ones, and the unmatched ones ids that no match has.
+
+    Args:
+        ids: (H, W) int32, -1 and 0 stay.
+        matched: predicted id -> true id, one-to-one.
+
+    Returns:
+        (H, W) int32; an unmatched id p becomes p plus the largest true id.
+    """
+    import numpy as np
+
+    found, place = np.unique(ids, return_inverse=True)
+    beyond = max(matched.values(), default=0)
+    renamed = [i if i <= 0 else matched.get(i, i + beyond) for i in found.tolist()]
+    return np.array(renamed, np.int32)[place.reshape(ids.shape)]
+
+
+def _bytes(image: "np.ndarray") -> "np.ndarray":
+    """Float picture in [0, 1] -> uint8."""
+    return (image.clip(0, 1) * 255 + 0.5).astype("uint8")
+
+
+def _print_table(metrics: "Metrics", title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title)
+    for column in ("metric", "value"):
+        table.add_column(column, justify="left" if column == "metric" else "right")
+    for name, value in metrics.items():
+        if value is not None:
+            table.add_row(name, str(value) if isinstance(value, int) else f"{value:.4f}")
+    Console().print(table)
