@@ -28,8 +28,8 @@ from .mask_folders import DEFAULT_MASKS, check_masks_found, find_folder, masks_o
 from .transforms import Capture, Frame, read_capture
 
 RELATIVE_MARGIN = 0.2
-"""Room margin as a part of the longest side, so that units do not matter. What is seen through windows and doors needs a
-place where density can grow: a pane 0.6 m outside a wall 0.2 m thick takes 16% of a room 4.9 m long."""
+"""Room margin as a part of the longest side, so that units do not matter. What is seen through windows and doors
+needs a place where density can grow: a pane 0.6 m outside a wall 0.2 m thick takes 16% of a room 4.9 m long."""
 
 
 @dataclass

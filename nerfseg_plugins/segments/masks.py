@@ -6,9 +6,6 @@ say 65535 for unlabelled. Only numpy, Pillow and h5py are needed here, so that a
 """
 
 import contextlib
-import struct
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +30,6 @@ MASK_SUFFIXES = (".hdf5", ".h5", ".npz", ".npy", ".png")
 """Accepted formats, the first found wins: a matcher may leave a coloured PNG preview beside its `.npy`."""
 
 _GRAY_MODES = ("L", "P", "1", "I", "I;16", "I;16B", "I;16L")
-_UNREADABLE = (OSError, RuntimeError, ValueError, SyntaxError, EOFError, KeyError, struct.error, zlib.error)
-_UNREADABLE += (zipfile.BadZipFile,)
 
 
 def read_ids(path: Path) -> np.ndarray:
@@ -257,14 +252,17 @@ def _check_segments(segments: Segments, path: Path) -> None:
 
 @contextlib.contextmanager
 def _damage(path: Path) -> Iterator[None]:
-    """Whatever a library says of an unreadable file becomes one sentence."""
+    """Whatever a library says of an unreadable file becomes one sentence.
+
+    The block holds reading alone, and damaged headers end in all sorts of exceptions (zlib's, the tokenizer's ...).
+    """
     try:
         yield
     except InputError:
         raise
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; check the path") from error
-    except _UNREADABLE as error:
+    except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path} is damaged or truncated ({reason}); write or copy it again") from error
 

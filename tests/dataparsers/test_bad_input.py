@@ -190,6 +190,7 @@ def test_a_room_that_is_no_box(capture, box):
 def test_a_negative_margin(capture):
     capture.save(room_bbox=[[0, 0, 0], [1, 1, 1]], room_margin=-1)
     assert f"{capture.folder / 'transforms.json'} has a negative room_margin" in refusal(capture.folder)
+    capture.save(room_bbox=[[0, 0, 0], [1, 1, 1]])
     assert "room_margin is -2" in refusal(capture.folder, room_margin=-2.0)
 
 

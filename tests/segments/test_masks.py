@@ -86,6 +86,24 @@ def test_truncated_files_are_refused_wherever_they_end(tmp_path, suffix):
             read_ids(cut)
 
 
+@pytest.mark.parametrize("suffix", MASK_SUFFIXES)
+def test_damaged_bytes_end_in_ids_or_a_refusal_and_nothing_else(tmp_path, suffix):
+    rng = np.random.default_rng(1)
+    whole, hurt = tmp_path / f"whole{suffix}", tmp_path / f"hurt{suffix}"
+    write_ids(whole, rng.integers(-1, 3, (12, 9)).astype(np.int32))
+    for _ in range(60):
+        content = bytearray(whole.read_bytes())
+        for _ in range(3):
+            content[rng.integers(len(content))] = rng.integers(256)
+        hurt.write_bytes(content)
+        try:
+            ids = read_ids(hurt)
+        except InputError as error:
+            assert str(hurt) in str(error)
+        else:
+            assert ids.dtype == np.int32 and ids.ndim == 2
+
+
 def test_a_bit_flip_in_a_png_is_refused(tmp_path):
     write_ids(tmp_path / "a.png", np.arange(2000, dtype=np.int32).reshape(40, 50))
     content = bytearray((tmp_path / "a.png").read_bytes())
