@@ -91,9 +91,10 @@ def read_capture(data: Path, downscale: int = 1) -> Capture:
         room = _merge_room(room, read_room(meta, path), path)
     if not frames:
         names = ", ".join(str(path) for path in files.values())
+        place = f"in {folder / f'images_{downscale}'}" if downscale > 1 else "where file_path says"
         raise InputError(
             f"none of the {len(missing)} images listed in {names} exists (first: {missing[0] if missing else 'none'}); "
-            "put the images where file_path says"
+            f"put the images {place}"
         )
     frames.sort(key=lambda frame: natural_key(frame.name))
     return Capture(folder, files, frames, missing, **room)

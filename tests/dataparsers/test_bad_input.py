@@ -203,3 +203,4 @@ def test_instances_that_cannot_be_read(capture, boxes):
 def test_images_without_the_downscaled_folder(capture):
     message = refusal(capture.folder, downscale_factor=4)
     assert "none of the 10 images" in message
+    assert message.endswith(f"put the images in {capture.folder / 'images_4'}")
