@@ -47,7 +47,7 @@ def trusted_pixels(
     """
     known = np.isfinite(depth) & (depth > 0)
     disparity = 1.0 / np.where(known, depth, 1.0)
-    padded = np.pad(disparity, 1, mode="edge")
+    padded = np.pad(disparity, 1, mode="reflect", reflect_type="odd")  # goes on in a line, so that borders do not bend
     across = np.abs(padded[1:-1, 2:] + padded[1:-1, :-2] - 2 * disparity)
     along = np.abs(padded[2:, 1:-1] + padded[:-2, 1:-1] - 2 * disparity)
     trusted = known & (np.maximum(across, along) <= max_bend * disparity)

@@ -48,7 +48,7 @@ class MatchConfig:
     min_purity: float = 0.5
     """Part of a segment's voxels that must belong to its instance."""
     sure_purity: float = 0.8
-    """Below this purity a segment is dubious: with labels fill its pixels take their voxels' instances."""
+    """Below this purity a segment is dubious: its pixels take their voxels' instances, or none with labels segments."""
     background_weight: float = 0.6
     """Vote of a view that sees background at a voxel; below 1, since a network's background may be a missed thing."""
     sure_votes: float = 4.0
@@ -226,10 +226,9 @@ def label_pixels(
     labels = np.append(np.where(voxels.labels >= 0, number[voxels.labels], UNLABELLED), UNLABELLED)
     sure = np.append((voxels.votes >= config.sure_votes) & (voxels.share >= config.sure_share), False)
     by_voxel = resize_nearest(labels[voxel_of_pixel], ids.shape)
-    if config.labels == "fill":
-        keep = (by_segment >= 0) & ~(unsure & (by_voxel >= 0))
-        return np.where(keep, by_segment, by_voxel).astype(np.int32)
-    overruled = resize_nearest(sure[voxel_of_pixel], ids.shape) | (by_segment < 0)
+    overruled = (by_segment < 0) | (unsure & (by_voxel >= 0))
+    if config.labels == "vote":
+        overruled |= resize_nearest(sure[voxel_of_pixel], ids.shape)
     return np.where(overruled, by_voxel, by_segment).astype(np.int32)
 
 
