@@ -104,6 +104,6 @@ def _upholstered(palette: Palette, kind: str, class_name: str, width: float, sea
         piece.add(f"cushion{number + 1}", mesh, cushion)
     for number, side in enumerate((-1, 1)[: 2 if seats > 1 else 1], start=1):
         x = side * (width / 2 - arm - 0.22) if seats > 1 else 0.0
-        mesh = rounded_box((0.38, 0.11, 0.36), (0, 0, 0), 0.05, 0.04).moved((x, 0.27, seat), rotation_x(np.radians(12)))
+        mesh = rounded_box((0.4, 0.1, 0.36), (0, 0, 0), 0.045, 0.022).moved((x, 0.27, seat), rotation_x(np.radians(12)))
         piece.add(f"pillow{number}", mesh, accent)
     return piece

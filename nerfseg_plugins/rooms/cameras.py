@@ -23,7 +23,7 @@ MIN_SHARE = 0.0012
 
 
 NEAR_SURFACE = 0.6
-"""Depth in metres below which no more than a twentieth of an image may lie: else it shows one surface and little more."""
+"""Depth in metres below which no more than a twentieth of an image may lie, else a near surface fills it."""
 
 
 class NoViewError(RuntimeError):

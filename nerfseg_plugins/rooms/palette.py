@@ -26,6 +26,8 @@ WALLS: tuple[tuple[str, str, str], ...] = (
     ("#f4edd3", "#e3cb70", "#7fa3a8"),
     ("#dcdfe8", "#8e9bc2", "#d98d7c"),
 )
+WALLPAPERS = {"contours": 0.5, "stripes": 0.42, "rings": 0.4, "blobs": 0.5, "zigzag": 0.4, "dots": 0.38, "chess": 0.7}
+"""Pattern -> period in metres."""
 FABRIC_PATTERNS = ("stripes", "checks", "dots", "zigzag", "contours", "blobs", "chess", "rings")
 
 
@@ -57,8 +59,8 @@ class Palette:
         kind = self.patterns.pop()
         base = self._next_hue()
         other = base + float(self.rng.choice([0.08, 0.45, -0.1, 0.5]))
-        ground = _hsv(base, self.rng.uniform(0.55, 0.8), self.rng.uniform(0.45, 0.8))
-        figure = _hsv(base + self.rng.uniform(-0.03, 0.03), self.rng.uniform(0.15, 0.4), self.rng.uniform(0.85, 0.98))
+        ground = _hsv(base, self.rng.uniform(0.5, 0.75), self.rng.uniform(0.4, 0.7))
+        figure = _hsv(base + self.rng.uniform(-0.03, 0.03), self.rng.uniform(0.12, 0.3), self.rng.uniform(0.82, 0.95))
         accent = _hsv(other, self.rng.uniform(0.5, 0.8), self.rng.uniform(0.55, 0.95))
         angle = float(self.rng.choice([0.0, np.pi / 4, np.pi / 2])) if kind in ("stripes", "checks", "chess") else 0.0
         return self.texture(kind, (ground, figure, accent), scale * float(self.rng.uniform(0.85, 1.25)), angle)
@@ -66,7 +68,7 @@ class Palette:
     def paint(self, scale: float = 0.25) -> Texture:
         """One strong colour with slow variation."""
         hue = self._next_hue()
-        saturation, value = self.rng.uniform(0.5, 0.75), self.rng.uniform(0.55, 0.85)
+        saturation, value = self.rng.uniform(0.45, 0.7), self.rng.uniform(0.45, 0.8)
         colors = (_hsv(hue, saturation, value), _hsv(hue + 0.03, saturation * 0.8, min(1.0, value * 1.25)))
         return self.texture("plain", (*colors, colors[0]), scale)
 
@@ -82,12 +84,14 @@ class Palette:
         colors = tuple(_hsv(0.6, 0.08, value * factor) for factor in (1.0, 1.2, 0.8))
         return self.texture("plain", (colors[0], colors[1], colors[2]), 0.2, tint=0.1)
 
-    def wallpaper(self) -> Texture:
-        """A large pattern in light colours."""
-        self.walls.append(self.walls.pop(0))
-        kind = str(self.rng.choice(["contours", "stripes", "rings", "blobs", "zigzag", "dots", "chess"]))
-        scale = {"contours": 0.5, "stripes": 0.42, "blobs": 0.45, "chess": 0.7}.get(kind, 0.4)
-        return self.texture(kind, _hexes(WALLS[self.walls[-1]]), scale * float(self.rng.uniform(0.9, 1.15)), tint=0.25)
+    def wallpapers(self, count: int) -> list[Texture]:
+        """Large patterns in light colours, all different."""
+        kinds = self.rng.choice(list(WALLPAPERS), count, replace=False)
+        sizes = self.rng.uniform(0.9, 1.15, count)
+        return [
+            self.texture(str(kind), _hexes(WALLS[index]), WALLPAPERS[str(kind)] * float(size), tint=0.3)
+            for kind, size, index in zip(kinds, sizes, self.walls, strict=False)
+        ]
 
     def floor(self) -> Texture:
         """Boards or tiles."""

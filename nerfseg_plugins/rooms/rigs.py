@@ -19,8 +19,8 @@ from nerfseg_plugins.rooms.room import Room
 
 ORBIT_RADIUS = 4.0
 """Distance of the cameras from the origin in nerf_synthetic scenes."""
-SCENE_RADIUS = 1.25
-"""Half diagonal of the floor in the same units: it fills the image at `ORBIT_ANGLE`."""
+SCENE_RADIUS = 1.0
+"""Half diagonal of the floor in the same units: all of it fits an image of 4:3 at `ORBIT_ANGLE`."""
 
 
 def orbit_frame(room: Room) -> tuple[np.ndarray, float]:

@@ -17,12 +17,9 @@ from nerfseg_plugins.rooms.rigs import orbit_frame
 from nerfseg_plugins.rooms.room import Room
 from nerfseg_plugins.rooms.writers import Shots, hierarchy, no_progress, save_ids, save_rgb, whole_folder
 
-COLUMNS = tuple(
-    (
-        "id area bbox_x0 bbox_y0 bbox_w bbox_h point_input_x point_input_y predicted_iou stability_score "
-        "crop_box_x0 crop_box_y0 crop_box_w crop_box_h"
-    ).split(" ")
-)
+_BOX = ("bbox_x0", "bbox_y0", "bbox_w", "bbox_h")
+_CROP = ("crop_box_x0", "crop_box_y0", "crop_box_w", "crop_box_h")
+COLUMNS = ("id", "area", *_BOX, "point_input_x", "point_input_y", "predicted_iou", "stability_score", *_CROP)
 """Of SAM's `metadata.csv`."""
 CONTAINED = 0.95
 SAME = 0.9
@@ -38,10 +35,13 @@ def write_sam_hierarchy(
 ) -> None:
     """Write an open room in the layout of Blender-HS (Ultrametric Feature Fields, He et al. 2024).
 
-    `SPLIT/r_0.png` RGBA; `transforms_SPLIT.json` with OpenGL poses in the nerf_synthetic convention (scene within about
-    ±1.3, cameras at radius 4); `gt_seg/SPLIT/r_0_{parts,objects,collections}.png` 16-bit ids; `SPLIT_seg/r_0/0.png`
-    and so on, masks of parts, objects and groups, largest first, with `metadata.csv`; `SPLIT_seg_hierarchy/r_0_{inside,same}.npy`;
-    `SPLIT_depth/r_0.npy` float16 z-depth in scene units; `hierarchy.json`.
+    - `SPLIT/r_0.png`: RGBA with straight alpha.
+    - `transforms_SPLIT.json`: OpenGL poses in the nerf_synthetic convention: scene within ±1, cameras at radius 4.
+    - `gt_seg/SPLIT/r_0_{parts,objects,collections}.png`: 16-bit ids, 0 background.
+    - `SPLIT_seg/r_0/0.png` and so on: masks of parts, objects and groups, largest first; beside them `metadata.csv`.
+    - `SPLIT_seg_hierarchy/r_0_{inside,same}.npy`: see `containment`; masks in lexicographic order of their names.
+    - `SPLIT_depth/r_0.npy`: float16 z-depth in scene units, 0 background.
+    - `hierarchy.json`: part -> object -> group.
 
     Args:
         path: the folder to make.

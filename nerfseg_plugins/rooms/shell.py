@@ -58,7 +58,7 @@ def make_shell(bbox: np.ndarray, occupied: list[np.ndarray], palette: Palette) -
     pieces.append((patch(low, (size[0], 0, 0), (0, size[1], 0), 0.06), palette.floor()))
     cream = palette.texture("blobs", ((0.9, 0.89, 0.86), (0.82, 0.81, 0.8), (0.96, 0.95, 0.9)), 0.6, tint=0.2)
     pieces.append((patch((low[0], low[1], high[2]), (0, size[1], 0), (size[0], 0, 0), 0.14), cream))
-    papers = [palette.wallpaper(), palette.wallpaper()]
+    papers = palette.wallpapers(2)
     skirting = Texture("plain", ((0.92, 0.91, 0.88), (0.85, 0.84, 0.8), (0.9, 0.9, 0.9)))
     for wall in range(4):
         foot, yaw, length = wall_frame(bbox, wall)
@@ -103,7 +103,7 @@ def _ceiling_light(bbox: np.ndarray, pieces: list[tuple[Mesh, Texture]]) -> Area
     # The panel is larger than the lamp: a softer light than the lamp's own, without speckle at the vertices.
     side = 0.9
     corner = np.array([middle[0] - side / 2, middle[1] - side / 2, top - 0.09])
-    return AreaLight(corner, np.array([0, side, 0.0]), np.array([side, 0, 0.0]), np.array([7.0, 6.4, 5.4]))
+    return AreaLight(corner, np.array([0, side, 0.0]), np.array([side, 0, 0.0]), np.array([6.0, 5.4, 4.5]))
 
 
 def _free_wall(
@@ -143,7 +143,7 @@ def _window(
     u, v = turn @ np.array([width - 2 * rim, 0, 0]), np.array([0, 0, height - 2 * rim])
     corner = position + turn @ np.array([-(width / 2 - rim), 0.07, rim])
     # edge_u x edge_v must point into the room, along the frame's y.
-    return AreaLight(corner, v, u, np.array([4.2, 4.8, 5.6]))
+    return AreaLight(corner, v, u, np.array([6.4, 7.2, 8.2]))
 
 
 def _door(

@@ -47,12 +47,13 @@ class TextureTable:
 
     def __init__(self, textures: Sequence[Texture]) -> None:
         self.kinds = np.array([list(PATTERNS).index(texture.kind) for texture in textures])
-        self.colors = srgb_to_linear(np.array([texture.colors for texture in textures], dtype=float))
-        self.scales = np.array([texture.scale for texture in textures])
-        self.angles = np.array([texture.angle for texture in textures])
+        self.colors = srgb_to_linear(np.array([texture.colors for texture in textures])).astype(np.float32)
+        self.scales = np.array([texture.scale for texture in textures], dtype=np.float32)
+        self.cosines = np.cos([texture.angle for texture in textures]).astype(np.float32)
+        self.sines = np.sin([texture.angle for texture in textures]).astype(np.float32)
         self.offsets = np.array([texture.offset for texture in textures], dtype=float)
-        self.tints = np.array([texture.tint for texture in textures])
-        self.emissions = np.array([texture.emission for texture in textures])
+        self.tints = np.array([texture.tint for texture in textures], dtype=np.float32)
+        self.emissions = np.array([texture.emission for texture in textures], dtype=np.float32)
 
     def albedo(self, surface: np.ndarray, points: np.ndarray, normals: np.ndarray) -> np.ndarray:
         """Linear RGB at points of surfaces.
@@ -65,26 +66,25 @@ class TextureTable:
         Returns:
             (N, 3) in 0..1.
         """
-        moved = points + self.offsets[surface]
+        moved = (points + self.offsets[surface]).astype(np.float32)
         axis = np.abs(normals).argmax(1)
-        rows = np.arange(len(points))
         # Fronts, backs and sides keep z upright; tops and bottoms use x and y.
-        u = moved[rows, np.where(axis == 0, 1, 0)]
-        v = moved[rows, np.where(axis == 2, 1, 2)]
-        cos, sin = np.cos(self.angles[surface]), np.sin(self.angles[surface])
-        uv = np.stack([cos * u + sin * v, cos * v - sin * u], -1) / self.scales[surface, None]
-        mix = np.zeros((len(points), 2))
+        u = np.where(axis == 0, moved[:, 1], moved[:, 0])
+        v = np.where(axis == 2, moved[:, 1], moved[:, 2])
+        scale = self.scales[surface]
+        cos, sin = self.cosines[surface] / scale, self.sines[surface] / scale
+        uv = np.stack([cos * u + sin * v, cos * v - sin * u], -1)
+        mix = np.zeros((len(points), 2), dtype=np.float32)
         kinds = self.kinds[surface]
         for index, pattern in enumerate(PATTERNS.values()):
             rows = np.flatnonzero(kinds == index)
             if len(rows):
-                mix[rows] = pattern(uv[rows], moved[rows] / self.scales[surface[rows], None])
-        ground, figure, accent = (self.colors[surface, index] for index in range(3))
-        color = ground + mix[:, :1] * (figure - ground)
-        color = color + mix[:, 1:] * (accent - color)
-        slow = noise(moved * 1.1 + 0.37)[:, None] * self.tints[surface, None]
-        warm = noise(moved * 0.8 + 5.1)[:, None] * self.tints[surface, None] * np.array([0.5, 0.0, -0.5])
-        return np.clip(color * (1 + 1.6 * slow + warm), 0.0, 1.0)
+                mix[rows] = pattern(uv[rows], moved[rows] / scale[rows, None])
+        color = self.colors[surface, 0]
+        color = color + mix[:, :1] * (self.colors[surface, 1] - color)
+        color = color + mix[:, 1:] * (self.colors[surface, 2] - color)
+        slow = noise(moved * 1.1)[:, None] * self.tints[surface, None]
+        return np.clip(color * (1 + slow * np.array([1.75, 1.5, 1.25], dtype=np.float32)), 0.0, 1.0)
 
 
 @functools.lru_cache(maxsize=1)
@@ -103,22 +103,25 @@ def noise(points: np.ndarray) -> np.ndarray:
     """Smooth noise in about -1..1 at (N, 3) points, with features about one unit wide and a period of 8 units."""
     volume = _noise_volume()
     size = volume.shape[0]
-    scaled = points * (size / 8.0)
-    floor = np.floor(scaled)
-    fraction = (scaled - floor).astype(np.float32)
-    low = floor.astype(np.int64) % size
-    high = (low + 1) % size
     flat = volume.ravel()
-    x = (low[:, 0] * size * size, high[:, 0] * size * size)
-    y = (low[:, 1] * size, high[:, 1] * size)
-    z = (low[:, 2], high[:, 2])
-    fx, fy, fz = fraction[:, 0], fraction[:, 1], fraction[:, 2]
-    total = np.zeros(len(points), dtype=np.float32)
-    for i, wx in enumerate((1 - fx, fx)):
-        for j, wy in enumerate((1 - fy, fy)):
-            row = x[i] + y[j]
-            total += wx * wy * ((1 - fz) * flat[row + z[0]] + fz * flat[row + z[1]])
-    return total.astype(float)
+    scaled = np.asarray(points, dtype=np.float32).T * np.float32(size / 8.0)
+    floor = np.floor(scaled)
+    fx, fy, fz = scaled - floor
+    low = floor.astype(np.int32) & (size - 1)
+    high = (low + 1) & (size - 1)
+    strides = np.array([[size * size], [size], [1]], dtype=np.int32)
+    (x0, y0, z0), (x1, y1, z1) = low * strides, high * strides
+
+    def along_z(row: np.ndarray) -> np.ndarray:
+        near = flat.take(row + z0)
+        return near + fz * (flat.take(row + z1) - near)
+
+    def along_y(plane: np.ndarray) -> np.ndarray:
+        near = along_z(plane + y0)
+        return near + fy * (along_z(plane + y1) - near)
+
+    near = along_y(x0)
+    return near + fx * (along_y(x1) - near)
 
 
 def srgb_to_linear(color: np.ndarray) -> np.ndarray:
@@ -162,10 +165,10 @@ def _plain(uv: np.ndarray, xyz: np.ndarray) -> np.ndarray:
 
 
 def _wood(uv: np.ndarray, xyz: np.ndarray) -> np.ndarray:
-    bend = noise(np.stack([uv[:, 0] * 0.25, uv[:, 1] * 0.6, xyz.sum(1) * 0.05], -1))
-    rings = 0.5 + 0.5 * np.sin(2 * np.pi * (uv[:, 1] + 1.3 * bend))
-    fibre = noise(np.stack([uv[:, 0] * 0.5, uv[:, 1] * 4.0, xyz[:, 2] * 0.0], -1))
-    return _two(np.clip(rings**1.5 * 0.85 + 0.2 * fibre, 0, 1), np.clip(bend - 0.45, 0, 0.6))
+    bend = noise(np.stack([uv[:, 0] * 0.13, uv[:, 1] * 0.45, xyz.sum(1) * 0.03], -1))
+    rings = 0.5 + 0.5 * np.sin(2 * np.pi * (uv[:, 1] + 1.1 * bend))
+    fibre = noise(np.stack([uv[:, 0] * 0.4, uv[:, 1] * 3.0, 0.0 * bend], -1))
+    return _two(np.clip(0.1 + 0.65 * rings + 0.35 * fibre, 0, 1), np.clip(0.9 * bend - 0.3, 0, 0.6))
 
 
 def _planks(uv: np.ndarray, xyz: np.ndarray) -> np.ndarray:
