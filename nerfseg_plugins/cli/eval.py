@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Optional
 
-from nerfseg_plugins.cli.views import dataset_of, output_names, rendered, why_no_ids
+from nerfseg_plugins.cli.views import output_names, rendered, why_no_ids
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.files import atomic_path, write_json
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nerfseg_plugins.evaluation.report import Metrics, ViewRecord
-    from nerfseg_plugins.scene.run import RenderedView, Run
+    from nerfseg_plugins.scene.run import Run, View
 
 
 @dataclass
@@ -69,7 +69,7 @@ def evaluate_run(run: "Run", split: str, images: Optional[Path] = None) -> tuple
     from nerfseg_plugins.evaluation.report import Report
 
     part = "train" if split == "train" else "val"
-    dataset = dataset_of(run, part)
+    dataset = run.dataset(part)
     truth: list[Optional[Path]] = dataset.metadata.get("truth_filenames") or [None] * len(dataset)
     reason = why_no_ids(run)
     if reason is None and not any(truth):
@@ -102,7 +102,7 @@ def classes_of(run: "Run", dataset: Any) -> tuple[Optional[dict[int, int]], Opti
     folders = [
         {Path(path).parent for path in metadata.get(key) or [] if path is not None}
         for metadata, key in (
-            (dataset_of(run, "train").metadata, "mask_filenames"),
+            (run.dataset("train").metadata, "mask_filenames"),
             (dataset.metadata, "truth_filenames"),
         )
     ]
@@ -111,7 +111,7 @@ def classes_of(run: "Run", dataset: Any) -> tuple[Optional[dict[int, int]], Opti
     return predicted, true
 
 
-def _record(run: "Run", view: "RenderedView", truth: Optional[Path], segments: bool) -> "ViewRecord":
+def _record(run: "Run", view: "View", truth: Optional[Path], segments: bool) -> "ViewRecord":
     from nerfseg_plugins.evaluation.report import ViewRecord
     from nerfseg_plugins.segments.masks import check_mask, read_ids
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional, Union
 
 import tyro
 
-from nerfseg_plugins.cli.views import Split, dataset_of, output_names, rendered, why_no_ids, with_progress
+from nerfseg_plugins.cli.views import Split, output_names, rendered, why_no_ids, with_progress
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.files import atomic_path
 
@@ -141,7 +141,7 @@ def _masks_of_run(load_config: Path, split: str, folder: Path, previews: bool) -
         raise InputError(f"{load_config}: {reason}")
     model = run.pipeline.model
     splits: list[Split] = ["train", "val"] if split == "all" else [split]  # type: ignore[list-item]
-    images = [Path(path) for part in splits for path in dataset_of(run, part).image_filenames]
+    images = [Path(path) for part in splits for path in run.dataset(part).image_filenames]
     names = dict(zip(images, output_names(images, ".png"), strict=True))
     known = run.folder / "palette.json"
     colors, labels = read_palette(known) if known.is_file() else (None, {})

@@ -8,16 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal, Optional, TypeVar
 from nerfseg_plugins.errors import InputError
 
 if TYPE_CHECKING:
-    from nerfseg_plugins.scene.run import RenderedView, Run
+    from nerfseg_plugins.scene.run import Run, View
 
 Split = Literal["train", "val"]
 Item = TypeVar("Item")
-
-
-def dataset_of(run: "Run", split: Split) -> Any:
-    """The nerfstudio dataset of a split."""
-    manager: Any = run.pipeline.datamanager
-    return manager.train_dataset if split == "train" else manager.eval_dataset
 
 
 def why_no_ids(run: "Run") -> Optional[str]:
@@ -30,7 +24,7 @@ def why_no_ids(run: "Run") -> Optional[str]:
     return None
 
 
-def rendered(run: "Run", split: Split, text: str, names: Optional[Sequence[str]] = None) -> "Iterator[RenderedView]":
+def rendered(run: "Run", split: Split, text: str, names: Optional[Sequence[str]] = None) -> "Iterator[View]":
     """Render the views of a split under a progress bar.
 
     Args:
@@ -41,7 +35,7 @@ def rendered(run: "Run", split: Split, text: str, names: Optional[Sequence[str]]
     """
     from nerfseg_plugins.scene.run import render_views
 
-    return with_progress(render_views(run, split=split, names=names), len(dataset_of(run, split)), text)
+    return with_progress(render_views(run, split=split, names=names), len(run.dataset(split)), text)
 
 
 def with_progress(items: Iterable[Item], total: int, text: str) -> Iterator[Item]:
