@@ -134,6 +134,8 @@ class Front3D(DataParser):
 
     def _metadata(self, capture: Capture, frames: list[Frame], split: str) -> dict[str, Any]:
         metadata: dict[str, Any] = {"bounded": capture.room_bbox is not None}
+        if capture.room_bbox is not None:
+            metadata["room_bbox"] = capture.room_bbox
         folder = find_folder(capture.folder, self.config.masks, "masks")
         if folder is not None:
             masks = masks_of(frames, folder)

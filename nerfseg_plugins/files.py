@@ -7,21 +7,23 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from nerfseg_plugins.errors import InputError
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, folder: Optional[Path] = None) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block succeeds, remove it when it fails.
+
+    `folder`, on the same file system, takes the temporary file where stray files beside `path` would confuse a reader.
 
     The temporary name is hidden and keeps the suffix, since numpy and Pillow choose the format by it. A killed process
     may leave such a hidden file, but never a half-written `path`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=folder or path.parent)
     os.close(handle)
     os.chmod(name, 0o666 & ~_umask())
     temporary = Path(name)

@@ -1,0 +1,147 @@
+"""What nerfstudio 1.1.5 needs on today's torch and on machines without a network. The only place that patches anything.
+
+Method configurations import this module and call `apply()`; nerfstudio loads every method configuration in each of its
+commands, so `ns-train`, `ns-eval`, `ns-render` and `ns-viewer` all run patched.
+"""
+
+import functools
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nerfseg_plugins.errors import install_excepthook
+
+
+@functools.cache
+def apply() -> None:
+    """Apply every patch of this module once per process."""
+    install_excepthook()
+    allow_numpy_scalars()
+    use_lazy_lpips()
+    use_vanilla_datamanager_on_cpu()
+    provide_ffmpeg()
+
+
+def allow_numpy_scalars() -> None:
+    """Let `torch.load(weights_only=True)`, the default since torch 2.6, read nerfstudio's checkpoints.
+
+    nerfstudio's schedulers put NumPy float64 learning rates into the optimiser state. Three harmless types are allowed,
+    and nothing else: checkpoints stay unable to run code.
+    """
+    if not hasattr(torch.serialization, "add_safe_globals"):  # torch < 2.4 loads them as they are
+        return
+    scalar = np.float64(0).__reduce__()[0]  # the function's module moved in numpy 2; both names may stand in a file
+    torch.serialization.add_safe_globals(
+        [
+            (scalar, "numpy.core.multiarray.scalar"),
+            (scalar, "numpy._core.multiarray.scalar"),
+            np.dtype,
+            type(np.dtype(np.float64)),
+            type(np.dtype(np.float32)),
+            type(np.dtype(np.int64)),
+        ]
+    )
+
+
+class LazyLPIPS(nn.Module):
+    """LPIPS whose weights are fetched on first use, instead of when a model is built.
+
+    Where they cannot be had the value is NaN, after one warning; reports leave a NaN metric out.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+        self._args = (args, kwargs)
+        self._metric: list[nn.Module] = []  # in a list, so that the weights enter neither checkpoints nor optimisers
+        self._available = True
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """LPIPS of two image batches (B, 3, H, W) in [0, 1], or NaN without weights."""
+        if self._available and not self._metric:
+            self._fetch()
+        if not self._available:
+            return torch.full((), torch.nan)
+        metric = self._metric[0].to(prediction.device)
+        return metric(prediction, target)
+
+    def _fetch(self) -> None:
+        args, kwargs = self._args
+        try:
+            self._metric.append(_lpips_class()(*args, **kwargs))
+        except (OSError, ImportError) as error:  # urllib's URLError is an OSError
+            self._available = False
+            _warn_without_lpips(str(error))
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        """Take no weights: those that unpatched runs saved with their model are the public ones anyway."""
+
+
+@functools.cache
+def _warn_without_lpips(reason: str) -> None:
+    from nerfstudio.utils.rich_utils import CONSOLE
+
+    CONSOLE.print(f"[yellow]LPIPS is left out: its weights could not be fetched ({reason}).[/yellow]")
+
+
+@functools.cache
+def _lpips_class() -> type[nn.Module]:
+    """torchmetrics' own class, kept before `use_lazy_lpips` replaces its name."""
+    from torchmetrics.image import lpip
+
+    return lpip.LearnedPerceptualImagePatchSimilarity
+
+
+def use_lazy_lpips() -> None:
+    """Build models without the network; nerfacto otherwise downloads AlexNet in its constructor."""
+    from nerfstudio.models.nerfacto import NerfactoModel
+    from torchmetrics.image import lpip
+
+    _lpips_class()
+    lpip.LearnedPerceptualImagePatchSimilarity = LazyLPIPS  # type: ignore[misc]
+
+    original = NerfactoModel.get_image_metrics_and_images
+
+    @functools.wraps(original)
+    def without_nan(self: NerfactoModel, outputs: dict, batch: dict) -> tuple[dict, dict]:
+        metrics, images = original(self, outputs, batch)
+        if np.isnan(metrics.get("lpips", 0.0)):
+            del metrics["lpips"]
+        return metrics, images
+
+    NerfactoModel.get_image_metrics_and_images = without_nan  # type: ignore[method-assign]
+
+
+def use_vanilla_datamanager_on_cpu() -> None:
+    """Load data in the training process on a CPU run; the parallel datamanager's processes starve a small machine."""
+    from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager
+    from nerfstudio.data.datamanagers.parallel_datamanager import ParallelDataManagerConfig
+
+    original = ParallelDataManagerConfig.setup
+
+    @functools.wraps(original)
+    def setup(self: ParallelDataManagerConfig, **kwargs: Any) -> Any:
+        if str(kwargs.get("device", "cpu")).startswith("cpu"):
+            return VanillaDataManager(self, **kwargs)
+        return original(self, **kwargs)
+
+    ParallelDataManagerConfig.setup = setup  # type: ignore[method-assign]
+
+
+def provide_ffmpeg() -> None:
+    """Put imageio-ffmpeg's binary on PATH where the system has no ffmpeg: `ns-render` and mediapy look only there."""
+    if shutil.which("ffmpeg"):
+        return
+    import imageio_ffmpeg
+
+    folder = Path.home() / ".cache" / "nerfseg-plugins" / "bin"
+    folder.mkdir(parents=True, exist_ok=True)
+    link = folder / "ffmpeg"
+    if not link.exists():
+        link.unlink(missing_ok=True)  # a link left by an environment that is gone
+        link.symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
+    os.environ["PATH"] = f"{os.environ.get('PATH', '')}{os.pathsep}{folder}"

@@ -1,0 +1,66 @@
+"""Images with instance masks."""
+
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import torch
+from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+from nerfstudio.data.datasets.base_dataset import InputDataset
+from torch import Tensor
+
+from nerfseg_plugins.errors import InputError
+from nerfseg_plugins.segments.masks import check_ids, check_labelled, check_mask, read_ids
+
+
+class InstanceDataset(InputDataset):
+    """Adds `instance_ids` (H, W) long to every image: 0 background, 1..N instances, -1 unlabelled.
+
+    All masks are read and checked when the dataset is built, so that bad data end the run at its start. They stay in memory
+    as 16-bit integers. `metadata["num_labels"]` is N, found from the masks.
+
+    Raises:
+        InputError: a damaged mask, one of another size than its image, ids beyond the declared instances, or no instance.
+    """
+
+    exclude_batch_keys_from_device = [*InputDataset.exclude_batch_keys_from_device, "instance_ids"]  # noqa: RUF012
+
+    def __init__(self, dataparser_outputs: DataparserOutputs, scale_factor: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(dataparser_outputs, scale_factor)
+        self.metadata["dataparser_transform"] = dataparser_outputs.dataparser_transform
+        self.metadata["dataparser_scale"] = dataparser_outputs.dataparser_scale
+        files: Optional[list[Optional[Path]]] = self.metadata.get("mask_filenames")
+        self._ids: Optional[list[np.ndarray]] = None
+        if files is None:
+            self.metadata["num_labels"] = 0
+            return
+        # What the data declare is about their own masks, not about those that a matcher made.
+        own = files == self.metadata.get("truth_filenames")
+        self._declared: Optional[int] = self.metadata.get("num_instances") if own else None
+        self._ids = [self._read(index, file) for index, file in enumerate(files)]
+        found = next(file for file in files if file is not None)
+        instances = check_labelled(self._ids, found.parent)
+        self.metadata["num_labels"] = max(int(instances.max()), self._declared or 0)
+
+    def _read(self, index: int, file: Optional[Path]) -> np.ndarray:
+        height, width = int(self.cameras.height[index]), int(self.cameras.width[index])
+        if file is None:
+            return np.full((height, width), -1, np.int16)
+        ids = read_ids(file)
+        check_mask(ids, (height, width), file)
+        check_ids(ids, self._declared, file)
+        return ids.astype(np.int16 if ids.max() < 2**15 else np.int32)
+
+    def get_numpy_image(self, image_idx: int) -> np.ndarray:
+        """Image (H, W, 3 or 4) uint8; a damaged file is an `InputError` that names it."""
+        try:
+            return super().get_numpy_image(image_idx)
+        except (OSError, SyntaxError) as error:
+            path = self.image_filenames[image_idx]
+            raise InputError(f"{path} cannot be decoded ({error}); restore it or remove its frame") from error
+
+    def get_metadata(self, data: dict[str, Any]) -> dict[str, Tensor]:
+        """The mask of one image."""
+        if self._ids is None:
+            return {}
+        return {"instance_ids": torch.from_numpy(self._ids[data["image_idx"]].astype(np.int64))}

@@ -1,0 +1,106 @@
+"""Reading a run's `config.yml` without letting it run code.
+
+nerfstudio writes Python objects as YAML and reads them back with a loader that can construct anything. This one builds
+nerfstudio's and our own configuration dataclasses, paths, tuples and torch's optimiser names, and refuses everything else.
+"""
+
+import dataclasses
+import enum
+import importlib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nerfseg_plugins.errors import InputError
+
+_CONFIG_MODULES = ("nerfstudio.", "nerfseg_plugins.")
+_NAMED_MODULES = (*_CONFIG_MODULES, "torch.optim.")
+
+
+class _Refused(yaml.YAMLError):
+    """A tag that is not on the list."""
+
+
+class _ConfigLoader(yaml.SafeLoader):
+    """SafeLoader plus the few Python tags that nerfstudio's configurations need."""
+
+
+def _resolve(name: str, modules: tuple[str, ...]) -> Any:
+    if not name.startswith(modules):
+        raise _Refused(f"it names {name}, which is neither nerfstudio's nor ours")
+    module_name, _, attribute = name.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise _Refused(f"it names {name}, which is not installed") from error
+
+
+def _construct_object(loader: _ConfigLoader, suffix: str, node: yaml.Node) -> Any:
+    kind = _resolve(suffix, _CONFIG_MODULES)
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+        raise _Refused(f"it constructs {suffix}, which is not a configuration")
+    assert isinstance(node, yaml.MappingNode)
+    values = loader.construct_mapping(node, deep=True)
+    known = {entry.name for entry in dataclasses.fields(kind)}
+    if unknown := values.keys() - known:
+        raise _Refused(f"{suffix} has no field {sorted(unknown)[0]!r} in this version")
+    config = kind.__new__(kind)  # as yaml does: the values are the state, __init__ and its defaults are not run
+    config.__dict__.update(values)
+    for entry in dataclasses.fields(kind):  # fields that a newer version of the class has gained
+        if entry.name not in values:
+            if entry.default is not dataclasses.MISSING:
+                config.__dict__[entry.name] = entry.default
+            elif entry.default_factory is not dataclasses.MISSING:
+                config.__dict__[entry.name] = entry.default_factory()
+    return config
+
+
+def _construct_apply(loader: _ConfigLoader, suffix: str, node: yaml.Node) -> Any:
+    assert isinstance(node, (yaml.SequenceNode, yaml.MappingNode))
+    if isinstance(node, yaml.SequenceNode) and suffix in {"pathlib.PosixPath", "pathlib.WindowsPath", "pathlib.Path"}:
+        return Path(*loader.construct_sequence(node, deep=True))
+    if isinstance(node, yaml.SequenceNode) and suffix.startswith(_CONFIG_MODULES):  # an enum member
+        kind = _resolve(suffix, _CONFIG_MODULES)
+        if isinstance(kind, type) and issubclass(kind, enum.Enum):
+            return kind(*loader.construct_sequence(node, deep=True))
+    raise _Refused(f"it calls {suffix}, which is not allowed")
+
+
+def _construct_name(loader: _ConfigLoader, suffix: str, node: yaml.Node) -> Any:
+    return _resolve(suffix, _NAMED_MODULES)
+
+
+def _construct_tuple(loader: _ConfigLoader, node: yaml.Node) -> tuple:
+    assert isinstance(node, yaml.SequenceNode)
+    return tuple(loader.construct_sequence(node, deep=True))
+
+
+_PYTHON = "tag:yaml.org,2002:python/"
+_ConfigLoader.add_multi_constructor(f"{_PYTHON}object:", _construct_object)
+_ConfigLoader.add_multi_constructor(f"{_PYTHON}object/apply:", _construct_apply)
+_ConfigLoader.add_multi_constructor(f"{_PYTHON}name:", _construct_name)
+_ConfigLoader.add_constructor(f"{_PYTHON}tuple", _construct_tuple)
+
+
+def read_config(path: Path) -> Any:
+    """Read a run's `config.yml` into nerfstudio's TrainerConfig.
+
+    Raises:
+        InputError: missing, not YAML, not a run's configuration, or it names classes that are not on the list.
+    """
+    from nerfstudio.engine.trainer import TrainerConfig
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; pass the config.yml inside a run's folder (outputs/.../config.yml)")
+    try:
+        config = yaml.load(path.read_text(encoding="utf-8"), Loader=_ConfigLoader)  # a SafeLoader with an allow-list
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{path} cannot be read as a run's configuration: {reason}; restore it or train again"
+        ) from error
+    if not isinstance(config, TrainerConfig):
+        raise InputError(f"{path} is not the configuration of a nerfstudio run; pass the config.yml in a run's folder")
+    return config

@@ -1,0 +1,62 @@
+"""Pipeline of a two-stage run: knows where its geometry comes from, and refuses weights that do not fit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+
+from nerfseg_plugins.errors import InputError
+from nerfseg_plugins.scene.checkpoint import differences, model_state
+from nerfseg_plugins.scene.head_model import HeadModel
+
+
+@dataclass
+class HeadPipelineConfig(VanillaPipelineConfig):
+    """Configuration of a two-stage run."""
+
+    _target: type = field(default_factory=lambda: HeadPipeline)
+    """target class to instantiate"""
+    pretrained: Optional[Path] = None
+    """The config.yml of a run of nerfacto or a method built on it: its geometry is taken over and the first stage
+    skipped."""
+
+
+class HeadPipeline(VanillaPipeline):
+    """Feeds each stage its own batches; everything else is nerfstudio's."""
+
+    config: HeadPipelineConfig
+
+    @property
+    def head_model(self) -> HeadModel:
+        """The model, unwrapped."""
+        model = self.model
+        assert isinstance(model, HeadModel)
+        return model
+
+    @property
+    def transform(self) -> dict[str, Any]:
+        """The data-to-scene transform {"transform": (3, 4), "scale": s}: x_scene = scale * (transform @ [x_data, 1])."""
+        outputs = self.datamanager.train_dataparser_outputs  # type: ignore[attr-defined]
+        return {"transform": outputs.dataparser_transform, "scale": outputs.dataparser_scale}
+
+    def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+        """One training batch of the stage that `step` belongs to."""
+        self.datamanager.stage = self.head_model.stage  # type: ignore[attr-defined]
+        return super().get_train_loss_dict(step)
+
+    def load_pipeline(self, loaded_state: Mapping[str, Any], step: int) -> None:
+        """Load a checkpoint's weights, strictly; nerfstudio's would drop what does not fit without a word.
+
+        Raises:
+            InputError: the checkpoint is of another model or another number of instances.
+        """
+        state = model_state({"pipeline": loaded_state})
+        found = differences(self.head_model, state, ignore=("lpips.", "device_indicator_param"))
+        if found:
+            raise InputError(
+                f"the checkpoint does not fit this run's model: {found[0]} ({len(found)} differences); it was trained with "
+                "other options or on data with another number of instances: use those, or train again"
+            )
+        super().load_pipeline(dict(loaded_state), step)

@@ -1,0 +1,141 @@
+"""Trainer of a two-stage run: takes geometry from another run, resumes to the same total, never leaves half a checkpoint."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from nerfstudio.engine.trainer import Trainer, TrainerConfig
+from nerfstudio.utils.decorators import check_main_thread
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from nerfseg_plugins.errors import InputError
+from nerfseg_plugins.files import atomic_path
+from nerfseg_plugins.scene.checkpoint import find_checkpoint, read_checkpoint
+from nerfseg_plugins.scene.head_model import HeadModelConfig
+from nerfseg_plugins.scene.pipeline import HeadPipeline, HeadPipelineConfig
+from nerfseg_plugins.scene.pretrained import adopt_settings, load_geometry
+from nerfseg_plugins.scene.stages import StageDecay
+
+
+@dataclass
+class HeadTrainerConfig(TrainerConfig):
+    """Configuration of a two-stage run; `max_num_iterations` counts both stages, also after a resume."""
+
+    _target: type = field(default_factory=lambda: HeadTrainer)
+    """target class to instantiate"""
+
+
+class HeadTrainer(Trainer):
+    """nerfstudio's trainer for runs of a `HeadModel`."""
+
+    config: HeadTrainerConfig
+
+    @property
+    def _pipeline_config(self) -> HeadPipelineConfig:
+        config = self.config.pipeline
+        assert isinstance(config, HeadPipelineConfig)
+        return config
+
+    @property
+    def _model_config(self) -> HeadModelConfig:
+        config = self._pipeline_config.model
+        assert isinstance(config, HeadModelConfig)
+        return config
+
+    @property
+    def _resumes(self) -> bool:
+        return self.config.load_dir is not None or self.config.load_checkpoint is not None
+
+    def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
+        """Build the run; with `pretrained`, in that run's image."""
+        pretrained = self._pipeline_config.pretrained
+        if pretrained is not None and not self._resumes:
+            adopt_settings(self._model_config, pretrained)
+            self.config.save_config()  # with what was adopted: the run must load again without the other one
+        super().setup(test_mode)
+
+    def _load_checkpoint(self) -> None:
+        """Start from a checkpoint, from another run's geometry, or from nothing."""
+        if self._resumes:
+            self._resume()
+        elif self._pipeline_config.pretrained is not None:
+            pipeline = self.pipeline
+            assert isinstance(pipeline, HeadPipeline)
+            load_geometry(pipeline.head_model, self._pipeline_config.pretrained, pipeline.transform)
+            self._start_step = self._model_config.geometry_steps
+            CONSOLE.print(f"Geometry taken from {self._pipeline_config.pretrained}; the head starts at once.")
+        self._place_schedules()
+
+    def _resume(self) -> None:
+        config = self.config
+        path = config.load_checkpoint
+        if path is None:
+            assert config.load_dir is not None
+            path = find_checkpoint(config.load_dir, config.load_step)
+        state = read_checkpoint(path)
+        self.pipeline.load_pipeline(state["pipeline"], state["step"])
+        self._load_optimizers(state)
+        self._start_step = state["step"] + 1
+        CONSOLE.print(f"Resumed from {path}")
+
+    def _load_optimizers(self, state: dict[str, Any]) -> None:
+        missing = {"optimizers", "schedulers", "scalers"} - state.keys()
+        if missing or state["optimizers"].keys() != self.optimizers.optimizers.keys():
+            raise InputError(
+                "the checkpoint's optimisers are not those of this method, so training cannot resume from it; to take over "
+                "only its geometry, pass --pipeline.pretrained RUN/config.yml"
+            )
+        self.optimizers.load_optimizers(state["optimizers"])
+        if self.config.load_scheduler:
+            self.optimizers.load_schedulers(state["schedulers"])
+        self.grad_scaler.load_state_dict(state["scalers"])
+
+    def _place_schedules(self) -> None:
+        """Tell every schedule its stage's bounds, and set the rates of the first step."""
+        for name, scheduler in self.optimizers.schedulers.items():
+            optimizer = self.optimizers.optimizers[name]
+            scheduler.last_epoch = self._start_step
+            for group, rate, decay in zip(
+                optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True
+            ):
+                if isinstance(decay, StageDecay):
+                    decay.set_bounds(self._model_config.geometry_steps, self.config.max_num_iterations)
+                    group["lr"] = rate * decay(self._start_step)
+
+    def train(self) -> None:
+        """Train up to `max_num_iterations` in all; nerfstudio would add that many to a resumed run."""
+        total = self.config.max_num_iterations
+        if self._start_step >= total:
+            CONSOLE.print(f"Nothing to train: the run is at step {self._start_step} of {total}.")
+            return
+        self.config.max_num_iterations = total - self._start_step
+        try:
+            super().train()
+        finally:
+            self.config.max_num_iterations = total
+
+    @check_main_thread
+    def save_checkpoint(self, step: int) -> None:
+        """Write a checkpoint whole or not at all; older ones go only once it is there.
+
+        Raises:
+            InputError: the disk is full or the folder cannot be written.
+        """
+        path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
+        state = {
+            "step": step,
+            "pipeline": self.pipeline.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.optimizers.items()},
+            "schedulers": {name: scheduler.state_dict() for name, scheduler in self.optimizers.schedulers.items()},
+            "scalers": self.grad_scaler.state_dict(),
+        }
+        try:
+            # Not beside the checkpoints: nerfstudio takes every file name there for a step number.
+            with atomic_path(path, folder=self.base_dir) as temporary:
+                torch.save(state, temporary)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            raise InputError(f"{path} could not be written ({error}); free space on the disk and resume") from error
+        if self.config.save_only_latest_checkpoint:
+            for other in self.checkpoint_dir.glob("*.ckpt"):
+                if other != path:
+                    other.unlink()
