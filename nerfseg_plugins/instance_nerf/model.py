@@ -4,16 +4,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Optional
 
-import numpy as np
 import torch
 from nerfstudio.model_components.renderers import SemanticRenderer
 from torch import Tensor
 
-from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.instance_nerf.losses import instance_cross_entropy, label_regularization, match_view_labels
-from nerfseg_plugins.instance_nerf.masks3d import labelled_voxels, read_masks3d, to_scene
+from nerfseg_plugins.instance_nerf.masks3d import labelled_voxels, to_scene
 from nerfseg_plugins.scene.colors import ids_to_colors, palette
 from nerfseg_plugins.scene.head_model import FrozenSamples, HeadModel, HeadModelConfig
+from nerfseg_plugins.segments.masks3d import IdGrid, read_masks3d
 
 
 @dataclass
@@ -53,27 +52,28 @@ class InstanceModel(HeadModel):
 
     def populate_modules(self) -> None:
         """Build the scene, the instance field and the palette."""
+        self._grid = self._read_masks3d()
         super().populate_modules()
         self.colors = palette(self.head_dim())
         self.renderer_logits = SemanticRenderer()
-        self._voxels: Optional[tuple[Tensor, Tensor]] = None
-        if self.config.masks3d is not None:
-            self._voxels = self._load_masks3d(self.config.masks3d)
+        self._voxels = self._place_voxels(self._grid) if self._grid is not None else None
 
     def head_dim(self) -> int:
         """Number of classes K."""
         if self.config.label_mode == "view":
             return self.config.max_instances + 1
-        return max(self.kwargs["metadata"]["num_labels"], self._num_masks3d()) + 1
+        in_grid = int(self._grid.ids.max()) if self._grid is not None else 0
+        return max(self.kwargs["metadata"]["num_labels"], in_grid) + 1
 
-    def _num_masks3d(self) -> int:
-        return int(read_masks3d(self.config.masks3d).max()) if self.config.masks3d is not None else 0
+    def _read_masks3d(self) -> Optional[IdGrid]:
+        if self.config.masks3d is None:
+            return None
+        return read_masks3d(self.config.masks3d, self.kwargs["metadata"].get("room_bbox"))
 
-    def _load_masks3d(self, path: Path) -> tuple[Tensor, Tensor]:
+    def _place_voxels(self, grid: IdGrid) -> tuple[Tensor, Tensor]:
+        """Labelled voxel centres (N, 3), scene frame, and their ids (N,)."""
         metadata = self.kwargs["metadata"]
-        if "room_bbox" not in metadata:
-            raise InputError(f"{path} covers a room, but the data name no room_bbox; add it to transforms.json")
-        centres, ids = labelled_voxels(read_masks3d(path), np.asarray(metadata["room_bbox"]))
+        centres, ids = labelled_voxels(grid)
         points = to_scene(centres, metadata["dataparser_transform"], metadata["dataparser_scale"])
         return points, torch.from_numpy(ids)
 

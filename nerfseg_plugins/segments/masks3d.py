@@ -43,7 +43,7 @@ class IdGrid:
 
 
 def merge_masks(masks: np.ndarray, scores: np.ndarray, min_score: float = 0.5) -> np.ndarray:
-    """One id per voxel from overlapping masks: the id is the mask's place in the file plus 1, the higher score wins.
+    """One id per voxel from overlapping masks: ids count the masks that are kept, from 1, and the higher score wins.
 
     Args:
         masks: (N, W, L, H) bool.
@@ -53,11 +53,11 @@ def merge_masks(masks: np.ndarray, scores: np.ndarray, min_score: float = 0.5) -
     Returns:
         (W, L, H) int32; of equal scores the first mask wins, ids are never added up.
     """
+    kept = np.flatnonzero(scores > min_score)
     ids = np.zeros(masks.shape[1:], np.int32)
-    for index in np.argsort(scores, kind="stable"):  # ascending, so that better masks overwrite
-        if scores[index] > min_score:
-            beaten = (ids == 0) | (scores[np.maximum(ids - 1, 0)] < scores[index])
-            ids[masks[index] & beaten] = index + 1
+    # From the worst to the best, and among equals from the last to the first, so that what is better overwrites.
+    for place in np.lexsort((-np.arange(len(kept)), scores[kept])):
+        ids[masks[kept[place]]] = place + 1
     return ids
 
 
@@ -95,7 +95,8 @@ def read_masks3d(path: Path, box: Optional[np.ndarray], min_score: float = 0.5) 
         labels = arrays["labels"]
         if labels.shape != scores.shape or np.any((labels < 1) | (labels > NUM_LABELS)):
             raise InputError(f"{path} must give each mask a label from 1 to {NUM_LABELS}; write `labels` again")
-        classes = {index + 1: LABEL_CLASSES[int(label) - 1] for index, label in enumerate(labels)}
+        kept_labels = labels[scores > min_score].tolist()
+        classes = {place + 1: LABEL_CLASSES[int(label) - 1] for place, label in enumerate(kept_labels)}
     return IdGrid(merge_masks(masks, scores, min_score), box, classes)
 
 
