@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Optional
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Optional
 
 from nerfseg_plugins.cli.views import output_names, rendered, why_no_ids
 from nerfseg_plugins.errors import InputError
@@ -30,6 +30,8 @@ class Eval:
     """Views to measure on."""
     images: Optional[Path] = None
     """Folder for pictures to look at: photo, rendering, predicted and true instances side by side."""
+    legacy_pq: bool = False
+    """Whether to print PQ also as the original Instance-NeRF computes it, to compare with its figures alone."""
 
     def main(self) -> None:
         """Render, measure, print a table and write the JSON file.
@@ -42,25 +44,34 @@ class Eval:
         if self.output_path.suffix.lower() != ".json":
             raise InputError(f"{self.output_path} must end in .json")
         run = load_run(self.load_config, test_mode="test" if self.split == "test" else "val")
-        metrics, reason = evaluate_run(run, self.split, self.images)
+        metrics, reason, legacy_pq = evaluate_run(run, self.split, self.images)
         write_json(self.output_path, metrics)
         _print_table(metrics, f"{run.config.method_name}, step {run.step}, {self.split} views")
         if reason:
             print(f"no instance metrics: {reason}")
+        if self.legacy_pq and legacy_pq is not None:
+            print(f"PQ of the original implementation, not comparable with the others: {legacy_pq:.4f}")
         print(f"wrote {self.output_path}" + (f" and pictures into {self.images}" if self.images else ""))
 
 
-def evaluate_run(run: "Run", split: str, images: Optional[Path] = None) -> tuple["Metrics", Optional[str]]:
+class Evaluation(NamedTuple):
+    """What `evaluate_run` finds."""
+
+    metrics: "Metrics"
+    """By the keys of `evaluation.report.METRIC_NAMES`."""
+    reason: Optional[str]
+    """One sentence on why there are no instance metrics; None when there are."""
+    legacy_pq: Optional[float]
+    """PQ with the deviations of the original implementation."""
+
+
+def evaluate_run(run: "Run", split: str, images: Optional[Path] = None) -> Evaluation:
     """Measure a loaded run.
 
     Args:
         run: the run, loaded with the test mode of the split.
         split: `train`, or anything else for the held-out views.
         images: folder for comparison pictures.
-
-    Returns:
-        The metrics (keys of `evaluation.report.METRIC_NAMES`), and one sentence on why there are no instance metrics,
-        or None when there are.
 
     Raises:
         InputError: a true mask cannot be read or does not fit its image.
@@ -88,27 +99,28 @@ def evaluate_run(run: "Run", split: str, images: Optional[Path] = None) -> tuple
             for index, name in enumerate(names):
                 _write_picture(images / name, Path(scratch) / f"{index}.npz", matched)
     predicted, true = classes_of(run, dataset)
-    return report.metrics(predicted, true), reason
+    return Evaluation(report.metrics(predicted, true), reason, report.legacy_pq(predicted, true))
 
 
 def classes_of(run: "Run", dataset: Any) -> tuple[Optional[dict[int, int]], Optional[dict[int, int]]]:
     """Classes of predicted and of true instances, None where nobody knows them.
 
-    The data tell the classes of their own masks. A model that learned from these masks has the same ids; a model that
-    learned from others may know the classes of its instances (`instance_classes`).
+    The data tell the classes of their own masks. A model that learned from these masks has the same ids, unless it
+    numbers instances itself; any other model may know the classes of its instances (`instance_classes`).
     """
-    true = dataset.metadata.get("instance_classes")
+    config: Any = run.config.pipeline
+    own_truth = Path(getattr(config.datamanager.dataparser, "truth", "masks")) == Path("masks")
+    true = dataset.metadata.get("instance_classes") if own_truth else None
     predicted = getattr(run.pipeline.model, "instance_classes", None)
-    folders = [
-        {Path(path).parent for path in metadata.get(key) or [] if path is not None}
-        for metadata, key in (
-            (run.dataset("train").metadata, "mask_filenames"),
-            (dataset.metadata, "truth_filenames"),
-        )
-    ]
-    if predicted is None and folders[0] and folders[0] == folders[1]:
-        predicted = true
+    if predicted is None and getattr(config.model, "label_mode", "scene") == "scene":
+        learned = _folders(run.dataset("train").metadata.get("mask_filenames"))
+        if learned and learned == _folders(dataset.metadata.get("truth_filenames")):
+            predicted = true
     return predicted, true
+
+
+def _folders(paths: "Optional[list[Optional[Path]]]") -> set[Path]:
+    return {Path(path).parent for path in paths or [] if path is not None}
 
 
 def _record(run: "Run", view: "View", truth: Optional[Path], segments: bool) -> "ViewRecord":

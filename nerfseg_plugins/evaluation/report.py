@@ -103,6 +103,20 @@ class Report:
         found["seconds"] = time.perf_counter() - self._start
         return {name: found.get(name) for name in METRIC_NAMES}
 
+    def legacy_pq(
+        self,
+        pred_classes: Optional[Mapping[int, int]] = None,
+        truth_classes: Optional[Mapping[int, int]] = None,
+    ) -> Optional[float]:
+        """PQ with the deviations of the original implementation, see `panoptic.legacy_quality`.
+
+        Where classes are not known on both sides, all instances that occur are of one class.
+        """
+        if not (pred_classes and truth_classes):
+            truth_ids, pred_ids, _ = self.scene.overlap()
+            pred_classes, truth_classes = dict.fromkeys(pred_ids.tolist(), 1), dict.fromkeys(truth_ids.tolist(), 1)
+        return panoptic.legacy_quality(self.views, pred_classes, truth_classes).pq
+
 
 def evaluate_views(
     views: Iterable[ViewRecord],

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nerfseg_plugins.errors import InputError
-from nerfseg_plugins.evaluation.report import METRIC_NAMES, ViewRecord, evaluate_views
+from nerfseg_plugins.evaluation.report import METRIC_NAMES, Report, ViewRecord, evaluate_views
 
 FIXED_KEYS = ["psnr", "ssim", "lpips", "miou", "pq", "sq", "rq", "pq_view", "class_miou", "nc", "vc", "tree_agreement"]
 FIXED_KEYS += ["num_views", "seconds"]
@@ -59,6 +59,16 @@ def test_classes_need_both_sides():
     views = [record([7, 8], [1, 2])]
     assert evaluate_views(views, pred_classes={7: 3, 8: 3}, truth_classes={1: 3, 2: 4})["class_miou"] == 0.25
     assert evaluate_views(views, truth_classes={1: 3, 2: 4})["class_miou"] is None
+
+
+def test_legacy_pq_with_and_without_classes():
+    report = Report()
+    report.add(record([7, 8], [1, 2]))
+    report.add(record([7, 8], [1, 0]))
+    # Without classes: 3 matches; true 2 is missed where it does not show; 8 invented there costs nothing.
+    assert report.legacy_pq() == pytest.approx(3 / 3.5)
+    # With them 8 is of the wrong class, which costs half where it matches.
+    assert report.legacy_pq({7: 3, 8: 3}, {1: 3, 2: 4}) == pytest.approx(2 / (2 + 0.5 + 0.5))
 
 
 def test_lpips_is_null_when_one_view_lacks_it():
