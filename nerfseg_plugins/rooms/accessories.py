@@ -56,7 +56,7 @@ def make_plant(palette: Palette) -> Furniture:
     plant.add("pot", lathe(profile, (0, y, 0), sides=18), palette.ceramic(0.16))
     brown = ((0.25, 0.16, 0.1), (0.36, 0.24, 0.15), (0.2, 0.12, 0.07))
     plant.add("soil", cylinder(radius * 0.84, 0.02, (0, y, pot - 0.045)), palette.texture("blobs", brown, 0.08))
-    hue = rng.uniform(-0.06, 0.06)
+    hue = rng.uniform(0.0, 0.1)
     count = int(rng.integers(11, 16))
     blades: list[list] = [[], []]
     for number in range(count):
@@ -71,9 +71,8 @@ def make_plant(palette: Palette) -> Furniture:
         blades[number % 2].append(leaf(base, azimuth, length, rng.uniform(0.08, 0.12), rise, droop))
     for number, group in enumerate(blades, start=1):
         light = 0.12 * number
-        green = ((0.1 + hue, 0.3 + light, 0.12), (0.22 + hue, 0.5 + light, 0.16), (0.55, 0.7, 0.25))
-        clipped = tuple(tuple(float(np.clip(item, 0, 1)) for item in color) for color in green)
-        plant.add(f"leaves{number}", join(group), palette.texture("blobs", clipped, 0.12))
+        green = ((0.06 + hue, 0.3 + light, 0.12), (0.18 + hue, 0.5 + light, 0.16), (0.55, 0.7, 0.25))
+        plant.add(f"leaves{number}", join(group), palette.texture("blobs", green, 0.12))
     return plant
 
 
@@ -153,8 +152,7 @@ def make_picture(palette: Palette) -> Furniture:
 
 def _glow(palette: Palette) -> Texture:
     rng = palette.rng
-    hue = palette.fabric(0.09)
-    cream = (1.0, 0.9, 0.7)
-    figure = tuple(0.45 * item + 0.55 * light for item, light in zip(hue.colors[0], cream, strict=True))
+    r, g, b = palette.fabric(0.09).colors[0]
+    cream, figure = (1.0, 0.9, 0.7), (0.45 * r + 0.55, 0.45 * g + 0.5, 0.45 * b + 0.39)
     kind = str(rng.choice(["stripes", "bands", "dots"]))
     return palette.texture(kind, (cream, figure, figure), 0.11, tint=0.1, emission=0.55)

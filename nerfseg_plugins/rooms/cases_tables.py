@@ -58,7 +58,7 @@ def make_bookshelf(palette: Palette) -> Furniture:
         piece.add(f"side{number}", box((board, depth, height), (side * (width - board) / 2, depth / 2, 0)), wood)
     piece.add("back", box((width - 2 * board, 0.015, height - 0.06), (0, 0.008, 0.03)), palette.paint())
     gap = (height - board) / (shelves - 1)
-    inner = width - 2 * board - 0.004
+    inner = width - 2 * board
     for number in range(shelves):
         shelf = box((inner, depth - 0.02, board), (0, depth / 2 + 0.008, number * gap))
         piece.add(f"shelf{number + 1}", shelf, wood)

@@ -20,7 +20,7 @@ BOUNCE_RAYS = 64
 BOUNCES = 3
 BOUNCE_GAIN = 0.7
 """Share of the bounced light that is kept: less than all of it, for deeper shadows."""
-EXPOSURE = 0.45
+EXPOSURE = 0.42
 """What the 60 % quantile of the light in a room is scaled to."""
 
 

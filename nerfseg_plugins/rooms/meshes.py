@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Vector = Sequence[float]
+Vector = Sequence[float] | np.ndarray
 
 SPACING = 0.08
 """Default distance between vertices in metres: about the finest shadow that light baked at the vertices can show."""

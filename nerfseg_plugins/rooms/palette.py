@@ -13,7 +13,7 @@ WOODS: tuple[tuple[str, str, str], ...] = (
     ("#8a5a36", "#5f3a20", "#3f2413"),
     ("#e6cfa3", "#cda568", "#a67a40"),
     ("#a4562f", "#7a3819", "#54230d"),
-    ("#f0ede4", "#c9c2b2", "#9d937f"),
+    ("#d6d0c2", "#a59c8a", "#7d7362"),
     ("#6b5446", "#43332a", "#2a1f19"),
 )
 WALLS: tuple[tuple[str, str, str], ...] = (
@@ -69,8 +69,8 @@ class Palette:
         """One strong colour with slow variation."""
         hue = self._next_hue()
         saturation, value = self.rng.uniform(0.45, 0.7), self.rng.uniform(0.45, 0.8)
-        colors = (_hsv(hue, saturation, value), _hsv(hue + 0.03, saturation * 0.8, min(1.0, value * 1.25)))
-        return self.texture("plain", (*colors, colors[0]), scale)
+        base, light = _hsv(hue, saturation, value), _hsv(hue + 0.03, saturation * 0.8, value * 1.25)
+        return self.texture("plain", (base, light, base), scale)
 
     def ceramic(self, scale: float = 0.12) -> Texture:
         """A glazed pattern for vases and pots."""
@@ -81,8 +81,8 @@ class Palette:
     def metal(self) -> Texture:
         """Dark or bright metal."""
         value = float(self.rng.choice([0.18, 0.32, 0.62]))
-        colors = tuple(_hsv(0.6, 0.08, value * factor) for factor in (1.0, 1.2, 0.8))
-        return self.texture("plain", (colors[0], colors[1], colors[2]), 0.2, tint=0.1)
+        colors = (_hsv(0.6, 0.08, value), _hsv(0.6, 0.08, value * 1.2), _hsv(0.6, 0.08, value * 0.8))
+        return self.texture("plain", colors, 0.2, tint=0.1)
 
     def wallpapers(self, count: int) -> list[Texture]:
         """Large patterns in light colours, all different."""
@@ -97,24 +97,23 @@ class Palette:
         """Boards or tiles."""
         angle = float(self.rng.choice([0.0, np.pi / 2]))
         if self.rng.uniform() < 0.7:
-            light, dark, seam = _hexes(WOODS[int(self.rng.choice([0, 1, 2, 3]))])
-            return self.texture("planks", (light, dark, tuple(0.55 * item for item in seam)), 0.19, angle, tint=0.3)
+            light, dark, (r, g, b) = _hexes(WOODS[int(self.rng.choice([0, 1, 2, 3]))])
+            return self.texture("planks", (light, dark, (0.55 * r, 0.55 * g, 0.55 * b)), 0.19, angle, tint=0.3)
         light, middle, _ = _hexes(WALLS[self.walls[0]])
         return self.texture("tiles", (light, middle, (0.35, 0.33, 0.31)), 0.42, 0.0, tint=0.3)
 
     def texture(
         self,
         kind: str,
-        colors: tuple[Color, Color, Color] | tuple[Color, ...],
+        colors: tuple[Color, Color, Color],
         scale: float,
         angle: float = 0.0,
         tint: float = 0.22,
         emission: float = 0.0,
     ) -> Texture:
         """A texture of the given look at a random offset; see `Texture`."""
-        first, second, third = colors
         x, y, z = (float(item) for item in self.rng.uniform(-4, 4, 3))
-        return Texture(kind, (first, second, third), scale, angle, (x, y, z), tint, emission)
+        return Texture(kind, colors, scale, angle, (x, y, z), tint, emission)
 
     def _next_hue(self) -> float:
         self.hue = (self.hue + 0.381966 + float(self.rng.uniform(-0.04, 0.04))) % 1.0

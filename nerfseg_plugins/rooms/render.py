@@ -93,7 +93,7 @@ def _render_color(room: Room, camera: Camera, width: int, height: int) -> tuple[
 
 
 def _tone(light: np.ndarray) -> np.ndarray:
-    """Linear below 0.6, rolling off towards 1 above: bright spots keep their hue."""
-    knee = 0.6
+    """Linear below 0.5, rolling off towards 1 above: bright spots keep their hue."""
+    knee = 0.5
     over = np.maximum(light - knee, 0.0)
     return np.minimum(light, knee) + (1 - knee) * (1 - np.exp(-over / (1 - knee)))

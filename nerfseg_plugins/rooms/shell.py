@@ -99,7 +99,9 @@ def _rug(bbox: np.ndarray, palette: Palette) -> list[tuple[Mesh, Texture]]:
 def _ceiling_light(bbox: np.ndarray, pieces: list[tuple[Mesh, Texture]]) -> AreaLight:
     middle, top = (bbox[0] + bbox[1])[:2] / 2, bbox[1, 2]
     disc = cylinder(0.24, 0.06, (middle[0], middle[1], top - 0.061), top_radius=0.28, sides=24)
-    pieces.append((disc, Texture("plain", ((1.0, 0.97, 0.9),) * 3, tint=0.0, emission=1.2)))
+    pieces.append(
+        (disc, Texture("plain", ((1.0, 0.97, 0.9), (1.0, 0.97, 0.9), (1.0, 0.97, 0.9)), tint=0.0, emission=1.2))
+    )
     # The panel is larger than the lamp: a softer light than the lamp's own, without speckle at the vertices.
     side = 0.9
     corner = np.array([middle[0] - side / 2, middle[1] - side / 2, top - 0.09])
