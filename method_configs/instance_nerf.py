@@ -2,12 +2,14 @@
 
 from copy import deepcopy
 
+import torch
+
 from nerfseg_plugins import compat
 
 compat.apply()
 
 from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig  # noqa: E402
-from nerfstudio.configs.base_config import ViewerConfig  # noqa: E402
+from nerfstudio.configs.base_config import MachineConfig, ViewerConfig  # noqa: E402
 from nerfstudio.plugins.types import MethodSpecification  # noqa: E402
 
 from nerfseg_plugins.dataparsers.front3d import Front3DDataParserConfig  # noqa: E402
@@ -24,6 +26,8 @@ _base = HeadTrainerConfig(
     steps_per_save=2000,
     steps_per_eval_batch=500,
     mixed_precision=True,
+    # nerfstudio asks for a GPU even where there is none.
+    machine=MachineConfig(device_type="cuda" if torch.cuda.is_available() else "cpu"),
     pipeline=HeadPipelineConfig(
         datamanager=InstanceDataManagerConfig(
             dataparser=Front3DDataParserConfig(),
