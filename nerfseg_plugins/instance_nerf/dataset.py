@@ -16,11 +16,12 @@ from nerfseg_plugins.segments.masks import check_ids, check_labelled, check_mask
 class InstanceDataset(InputDataset):
     """Adds `instance_ids` (H, W) long to every image: 0 background, 1..N instances, -1 unlabelled.
 
-    All masks are read and checked when the dataset is built, so that bad data end the run at its start. They stay in memory
-    as 16-bit integers. `metadata["num_labels"]` is N, found from the masks.
+    All masks are read and checked when the dataset is built, so that bad data end the run at its start. They stay in
+    memory as 16-bit integers. `metadata["num_labels"]` is N, found from the masks; 0 where there are none.
 
     Raises:
-        InputError: a damaged mask, one of another size than its image, ids beyond the declared instances, or no instance.
+        InputError: a damaged mask, one of another size than its image, ids beyond the declared instances, or images of
+            different sizes.
     """
 
     exclude_batch_keys_from_device = [*InputDataset.exclude_batch_keys_from_device, "instance_ids"]  # noqa: RUF012
@@ -29,18 +30,38 @@ class InstanceDataset(InputDataset):
         super().__init__(dataparser_outputs, scale_factor)
         self.metadata["dataparser_transform"] = dataparser_outputs.dataparser_transform
         self.metadata["dataparser_scale"] = dataparser_outputs.dataparser_scale
-        files: Optional[list[Optional[Path]]] = self.metadata.get("mask_filenames")
+        self._check_sizes()
+        files: list[Optional[Path]] = self.metadata.get("mask_filenames") or []
         self._ids: Optional[list[np.ndarray]] = None
-        if files is None:
-            self.metadata["num_labels"] = 0
+        self.metadata["num_labels"] = 0
+        self._folder = next((file.parent for file in files if file is not None), None)
+        if self._folder is None:  # held-out views need no masks
             return
         # What the data declare is about their own masks, not about those that a matcher made.
         own = files == self.metadata.get("truth_filenames")
         self._declared: Optional[int] = self.metadata.get("num_instances") if own else None
         self._ids = [self._read(index, file) for index, file in enumerate(files)]
-        found = next(file for file in files if file is not None)
-        instances = check_labelled(self._ids, found.parent)
-        self.metadata["num_labels"] = max(int(instances.max()), self._declared or 0)
+        self.metadata["num_labels"] = max(*(int(ids.max()) for ids in self._ids), self._declared or 0, 0)
+
+    def check_labelled(self) -> None:
+        """Refuse masks that nothing can be learned from; a dataset without masks passes.
+
+        Raises:
+            InputError: all pixels are unlabelled, or none belongs to an instance.
+        """
+        if self._ids is not None and self._folder is not None:
+            check_labelled(self._ids, self._folder)
+
+    def _check_sizes(self) -> None:
+        """nerfstudio's samplers can draw masks only where all images have one size."""
+        sizes = list(zip(self.cameras.width.flatten().tolist(), self.cameras.height.flatten().tolist(), strict=True))
+        for size, path in zip(sizes, self.image_filenames, strict=True):
+            if size != sizes[0]:
+                raise InputError(
+                    f"{path} has {size[0]}x{size[1]} pixels, {self.image_filenames[0]} has "
+                    f"{sizes[0][0]}x{sizes[0][1]}; bring images and masks to one size (masks without interpolation) and "
+                    "adapt the intrinsics"
+                )
 
     def _read(self, index: int, file: Optional[Path]) -> np.ndarray:
         height, width = int(self.cameras.height[index]), int(self.cameras.width[index])

@@ -1,5 +1,7 @@
 """Instance-NeRF's model: an instance field on frozen geometry (arXiv 2304.04395, section 3.3)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Optional
@@ -8,9 +10,12 @@ import torch
 from nerfstudio.model_components.renderers import SemanticRenderer
 from torch import Tensor
 
+from nerfseg_plugins.errors import InputError
+from nerfseg_plugins.instance_nerf.display import InstanceDisplay, visible_mask
 from nerfseg_plugins.instance_nerf.losses import instance_cross_entropy, label_regularization, match_view_labels
 from nerfseg_plugins.instance_nerf.masks3d import labelled_voxels, to_scene
-from nerfseg_plugins.scene.colors import ids_to_colors, palette
+from nerfseg_plugins.instance_nerf.panel import InstancePanel
+from nerfseg_plugins.scene.colors import BACKGROUND_COLOR, ids_to_colors, palette, write_palette
 from nerfseg_plugins.scene.head_model import FrozenSamples, HeadModel, HeadModelConfig
 from nerfseg_plugins.segments.masks3d import IdGrid, read_masks3d
 
@@ -55,20 +60,30 @@ class InstanceModel(HeadModel):
         self._grid = self._read_masks3d()
         super().populate_modules()
         self.colors = palette(self.head_dim())
+        self.display = InstanceDisplay(self.colors)
+        self.panel = InstancePanel(self, self.names)
         self.renderer_logits = SemanticRenderer()
         self._voxels = self._place_voxels(self._grid) if self._grid is not None else None
 
     def head_dim(self) -> int:
         """Number of classes K."""
-        if self.config.label_mode == "view":
-            return self.config.max_instances + 1
         in_grid = int(self._grid.ids.max()) if self._grid is not None else 0
-        return max(self.kwargs["metadata"]["num_labels"], in_grid) + 1
+        in_masks = self.kwargs["metadata"]["num_labels"]
+        return max(self.config.max_instances if self.config.label_mode == "view" else in_masks, in_grid) + 1
+
+    def head_lacks(self) -> Optional[str]:
+        """Masks, where the data have none."""
+        if self.kwargs["metadata"]["num_labels"] > 0:
+            return None
+        return "they have no instance masks; put them into masks/, or name their folder with front3d-data --masks"
 
     def _read_masks3d(self) -> Optional[IdGrid]:
         if self.config.masks3d is None:
             return None
-        return read_masks3d(self.config.masks3d, self.kwargs["metadata"].get("room_bbox"))
+        grid = read_masks3d(self.config.masks3d, self.kwargs["metadata"].get("room_bbox"))
+        if not (grid.ids > 0).any():
+            raise InputError(f"{self.config.masks3d} holds no instance; pass 3D masks with some, or leave them out")
+        return grid
 
     def _place_voxels(self, grid: IdGrid) -> tuple[Tensor, Tensor]:
         """Labelled voxel centres (N, 3), scene frame, and their ids (N,)."""
@@ -93,7 +108,7 @@ class InstanceModel(HeadModel):
         ids = self.predict_ids({"instance_logits": logits})
         return {
             "instance_logits": logits,
-            "instance_colormap": ids_to_colors(ids, self.colors),
+            "instance_colormap": ids_to_colors(ids, self.display.colors),
             "instance_confidence": logits.softmax(dim=-1).amax(dim=-1, keepdim=True),
         }
 
@@ -102,6 +117,46 @@ class InstanceModel(HeadModel):
         logits = outputs["instance_logits"]
         ids = logits.argmax(dim=-1)
         return torch.where(logits.amax(dim=-1) > logits[..., 0], ids, torch.zeros_like(ids))
+
+    # What is shown ---------------------------------------------------------------------------------------------------
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Names by id; empty where the masks are not the data's own, since then their ids mean something else."""
+        metadata = self.kwargs["metadata"]
+        own = metadata.get("mask_filenames") is not None and self.config.label_mode == "scene"
+        if not own or metadata["mask_filenames"] != metadata.get("truth_filenames"):
+            return {}
+        return {i: name for i, name in metadata.get("instance_names", {}).items() if 0 <= i < len(self.colors)}
+
+    @torch.no_grad()
+    def hidden(self, positions: Tensor, geo: Optional[Tensor] = None) -> Optional[Tensor]:
+        """Points whose likeliest instance is not shown, (...) bool; None when all are."""
+        if self.display.shows_all or not self.head_trained:
+            return None
+        if geo is None:
+            _, geo = self.query_geometry(positions.reshape(-1, 3))
+            geo = geo.view(*positions.shape[:-1], -1)
+        return ~visible_mask(self.display, self.predict_ids({"instance_logits": self.head(positions, geo)}))
+
+    def backdrop(self) -> Optional[Tensor]:
+        """The background's palette colour where the background is hidden: no wall behind what is left."""
+        if self.display.shows(0) or not self.head_trained:
+            return None
+        return torch.tensor(BACKGROUND_COLOR, device=self.device) / 255
+
+    @contextmanager
+    def as_trained(self) -> Iterator[None]:
+        """Nothing is hidden or recoloured inside this context."""
+        display, self.display = self.display, InstanceDisplay(self.colors)
+        try:
+            yield
+        finally:
+            self.display = display
+
+    def write_side_files(self, folder: Path) -> None:
+        """Write palette.json: the colours of `instance_colormap` and the instances' names."""
+        write_palette(folder / "palette.json", self.colors, self.names)
 
     # Losses ----------------------------------------------------------------------------------------------------------
 

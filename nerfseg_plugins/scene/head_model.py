@@ -4,8 +4,11 @@ The first `geometry_steps` steps train nerfacto as it is. Then geometry and colo
 the samples that the frozen densities weigh. A technique supplies the head, what is composited, its loss and its outputs.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple, Optional
 
 import torch
 from nerfstudio.cameras.rays import Frustums, RayBundle, RaySamples
@@ -57,7 +60,7 @@ class FrozenSamples(NamedTuple):
     weights: Tensor
     """(R, S, 1) rendering weights of the frozen densities."""
     depth: Tensor
-    """(R, 1) expected distance along the ray, scene units; the far end counts where the ray meets nothing."""
+    """(R, 1) expected distance along the ray, scene units; the nearest of all samples where the ray meets nothing."""
 
 
 class BoxCollider(AABBBoxCollider):
@@ -105,6 +108,33 @@ class HeadModel(NerfactoModel):
     def head_metrics(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Metrics of the head stage by name."""
         return {}
+
+    def head_lacks(self) -> Optional[str]:
+        """What the data lack for the head to be trained, with the mend; None when nothing. Asked before training."""
+        return None
+
+    def hidden(self, positions: Tensor, geo: Optional[Tensor] = None) -> Optional[Tensor]:
+        """Which points evaluation leaves out of the radiance field, so that one sees what is behind them.
+
+        Args:
+            positions: (..., 3), scene frame.
+            geo: (..., G) features of the frozen geometry there, where they are at hand.
+
+        Returns:
+            (...) bool, or None for no point at all, which costs nothing.
+        """
+        return None
+
+    def backdrop(self) -> Optional[Tensor]:
+        """Colour (3,) in [0, 1] behind everything in evaluation; None for the configured one."""
+        return None
+
+    def as_trained(self) -> AbstractContextManager[None]:
+        """Nothing is hidden or recoloured inside this context: metrics are about the model, not about what is shown."""
+        return nullcontext()
+
+    def write_side_files(self, folder: Path) -> None:
+        """Write what belongs to a checkpoint but is read without the model, into the run's folder."""
 
     # Construction ----------------------------------------------------------------------------------------------------
 
@@ -254,12 +284,17 @@ class HeadModel(NerfactoModel):
 
     def _render_scene(self, ray_bundle: RayBundle) -> tuple[RaySamples, Tensor, Tensor, dict[str, Tensor]]:
         """Nerfacto's evaluation outputs, with the samples, weights (R, S, 1) and geometry features behind them."""
-        ray_samples, weights_list, samples_list = self.proposal_sampler(ray_bundle, density_fns=self.density_fns)
+        # The sampler too must look through what is hidden, or it would place no samples behind it.
+        density_fns = [self._visible_density(density_fn) for density_fn in self.density_fns]
+        ray_samples, weights_list, samples_list = self.proposal_sampler(ray_bundle, density_fns=density_fns)
         density, geo = self.field.get_density(ray_samples)
         colors = self.field.get_outputs(ray_samples, density_embedding=geo)[FieldHeadNames.RGB]
+        hidden = self.hidden(ray_samples.frustums.get_positions(), geo)
+        if hidden is not None:
+            density = density.masked_fill(hidden[..., None], 0.0)
         weights = ray_samples.get_weights(density)
         outputs = {
-            "rgb": self.renderer_rgb(rgb=colors, weights=weights),
+            "rgb": self.renderer_rgb(rgb=colors, weights=weights, background_color=self.backdrop()),
             "accumulation": self.renderer_accumulation(weights=weights),
             "depth": self.renderer_depth(weights=weights, ray_samples=ray_samples),
             "expected_depth": self.renderer_expected_depth(weights=weights, ray_samples=ray_samples),
@@ -268,6 +303,16 @@ class HeadModel(NerfactoModel):
             depth = self.renderer_depth(weights=proposal_weights, ray_samples=proposal_samples)
             outputs[f"prop_depth_{index}"] = depth
         return ray_samples, weights, geo, outputs
+
+    def _visible_density(self, density_fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """A proposal's density (..., 3) -> (..., 1) without what is hidden."""
+
+        def density(positions: Tensor) -> Tensor:
+            values = density_fn(positions)
+            hidden = self.hidden(positions)
+            return values if hidden is None else values.masked_fill(hidden[..., None], 0.0)
+
+        return density
 
     # Losses ----------------------------------------------------------------------------------------------------------
 

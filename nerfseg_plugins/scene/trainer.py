@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
+from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
@@ -47,12 +48,29 @@ class HeadTrainer(Trainer):
         return self.config.load_dir is not None or self.config.load_checkpoint is not None
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
-        """Build the run; with `pretrained`, in that run's image."""
+        """Build the run; with `pretrained`, in that run's image.
+
+        Raises:
+            InputError: the run, a checkpoint or the other run cannot be used.
+        """
         pretrained = self._pipeline_config.pretrained
-        if pretrained is not None and not self._resumes:
+        if pretrained is not None:  # also where this run resumes: its own first start adopted them
             adopt_settings(self._model_config, pretrained)
             self.config.save_config()  # with what was adopted: the run must load again without the other one
         super().setup(test_mode)
+
+    def setup_optimizers(self) -> Optimizers:
+        """The optimisers, once it is known that both stages can be trained."""
+        geometry_steps = self._model_config.geometry_steps
+        pipeline = self.pipeline
+        assert isinstance(pipeline, HeadPipeline)
+        lacking = pipeline.head_model.head_lacks()
+        if lacking is not None and self.config.max_num_iterations > geometry_steps:
+            raise InputError(
+                f"the head cannot be trained on {self._pipeline_config.datamanager.data}: {lacking}; geometry alone "
+                f"trains with --max-num-iterations {geometry_steps}"
+            )
+        return super().setup_optimizers()
 
     def _load_checkpoint(self) -> None:
         """Start from a checkpoint, from another run's geometry, or from nothing."""
@@ -73,8 +91,11 @@ class HeadTrainer(Trainer):
             assert config.load_dir is not None
             path = find_checkpoint(config.load_dir, config.load_step)
         state = read_checkpoint(path)
-        self.pipeline.load_pipeline(state["pipeline"], state["step"])
-        self._load_optimizers(state)
+        try:
+            self.pipeline.load_pipeline(state["pipeline"], state["step"])
+            self._load_optimizers(state)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
         self._start_step = state["step"] + 1
         CONSOLE.print(f"Resumed from {path}")
 
@@ -129,7 +150,10 @@ class HeadTrainer(Trainer):
             "schedulers": {name: scheduler.state_dict() for name, scheduler in self.optimizers.schedulers.items()},
             "scalers": self.grad_scaler.state_dict(),
         }
+        pipeline = self.pipeline
+        assert isinstance(pipeline, HeadPipeline)
         try:
+            pipeline.head_model.write_side_files(self.base_dir)
             # Not beside the checkpoints: nerfstudio takes every file name there for a step number.
             with atomic_path(path, folder=self.base_dir) as temporary:
                 torch.save(state, temporary)
