@@ -1,7 +1,6 @@
 """The first stage taken from another run: geometry and colour of any nerfacto-family run, loaded strictly."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 from nerfstudio.models.nerfacto import NerfactoModelConfig
 
 from nerfseg_plugins.errors import InputError
+from nerfseg_plugins.files import read_json
 from nerfseg_plugins.scene.checkpoint import differences, find_checkpoint, model_state, read_checkpoint
 from nerfseg_plugins.scene.config_file import read_config
 from nerfseg_plugins.scene.head_model import HeadModel, HeadModelConfig
@@ -96,9 +96,13 @@ def _check_transform(run: Path, transform: dict[str, Any]) -> None:
         raise InputError(
             f"{path} is missing, so the frame of {run} is unknown; pass a run that trained to its first save"
         )
-    other = json.loads(path.read_text(encoding="utf-8"))
-    same = torch.allclose(torch.tensor(other["transform"]), torch.as_tensor(transform["transform"]), atol=1e-5)
-    if not same or abs(other["scale"] - transform["scale"]) > 1e-5 * abs(transform["scale"]):
+    other = read_json(path)
+    try:
+        matrix, scale = torch.tensor(other["transform"]).view(3, 4), float(other["scale"])
+    except (TypeError, KeyError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path} holds no transform and scale; restore it or train that run again") from error
+    same = torch.allclose(matrix, torch.as_tensor(transform["transform"]), atol=1e-5)
+    if not same or abs(scale - transform["scale"]) > 1e-5 * abs(transform["scale"]):
         raise InputError(
             f"{run} was trained in another frame than this data has (see {path}); use the same data and dataparser options"
         )

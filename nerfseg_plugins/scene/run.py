@@ -40,7 +40,8 @@ class Run:
     @property
     def transform(self) -> tuple[np.ndarray, float]:
         """(3, 4) matrix A and scale s with x_scene = s * (A @ [x_data, 1])."""
-        outputs = self.pipeline.datamanager.train_dataparser_outputs  # type: ignore[attr-defined]
+        manager: Any = self.pipeline.datamanager
+        outputs = manager.train_dataparser_outputs
         return outputs.dataparser_transform.double().numpy(), float(outputs.dataparser_scale)
 
     def to_scene_frame(self, points: np.ndarray) -> np.ndarray:
@@ -90,7 +91,14 @@ def load_run(
     state = read_checkpoint(checkpoint)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     pipeline = config.pipeline.setup(device=device, test_mode=test_mode)
-    pipeline.load_pipeline(state["pipeline"], state["step"])
+    try:
+        pipeline.load_pipeline(state["pipeline"], state["step"])
+    except InputError as error:
+        raise InputError(f"{checkpoint}: {error}") from error
+    except RuntimeError as error:  # how nerfstudio's own methods report weights of other shapes
+        raise InputError(
+            f"{checkpoint} does not fit the model of {config_path}; use the data that it was trained on"
+        ) from error
     pipeline.eval()
     return Run(config, pipeline, int(state["step"]), config_path.parent, checkpoint)
 
