@@ -21,9 +21,12 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest
 
+# Pyright cannot follow package-dir, so it is shown the package as it is on import.
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	mkdir -p build/lint/nerfseg_plugins
+	ln -sfn $(CURDIR)/nerfseg_plugins/* $(CURDIR)/method_configs $(CURDIR)/dataparsers build/lint/nerfseg_plugins/
 	$(BIN)/pyright
 
 format: $(READY)

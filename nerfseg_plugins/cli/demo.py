@@ -63,7 +63,7 @@ class Demo:
         if not (folder / "transforms.json").is_file():
             Room(output_path=folder, seed=self.seed).main()
 
-    def _config(self):  # noqa: ANN202  # TrainerConfig, imported late
+    def _config(self):  # TrainerConfig, imported late
         from copy import deepcopy
 
         from nerfseg_plugins.method_configs.instance_nerf import instance_nerf_tiny
@@ -119,7 +119,7 @@ def write_contact_sheet(run: "Run", path: Path, rows: int = 4) -> None:
     contact_sheet(path, titles, sheet)
 
 
-def write_tour(run: "Run", path: Path, frames: int, fps: float = 24.0) -> None:
+def write_tour(run: "Run", path: Path, frames: int, fps: int = 24) -> None:
     """A flight through held-out views: rendering beside instances, as mp4.
 
     Args:

@@ -35,7 +35,7 @@ def contact_sheet(path: Path, titles: Sequence[str], rows: Sequence[Sequence[np.
         sheet.save(temporary)
 
 
-def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
+def write_video(path: Path, frames: Iterable[np.ndarray], fps: int) -> None:
     """Write frames (H, W, 3) uint8 as an H.264 mp4, whole or not at all; odd sizes are cut to even ones."""
     import imageio_ffmpeg
 

@@ -41,7 +41,7 @@ def _construct_object(loader: _ConfigLoader, suffix: str, node: yaml.Node) -> An
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         raise _Refused(f"it constructs {suffix}, which is not a configuration")
     assert isinstance(node, yaml.MappingNode)
-    values = loader.construct_mapping(node, deep=True)
+    values = {str(key): value for key, value in loader.construct_mapping(node, deep=True).items()}
     known = {entry.name for entry in dataclasses.fields(kind)}
     if unknown := values.keys() - known:
         raise _Refused(f"{suffix} has no field {sorted(unknown)[0]!r} in this version")

@@ -34,6 +34,7 @@ class HeadDataManager(VanillaDataManager):
     def setup_train(self) -> None:
         """Build both stages' samplers."""
         super().setup_train()
+        assert self.train_pixel_sampler is not None
         self._samplers: dict[Stage, PixelSampler] = {
             "geometry": self.train_pixel_sampler,
             "head": self.config.head_sampler.setup(num_rays_per_batch=self.config.head_num_rays_per_batch),

@@ -133,6 +133,10 @@ class HeadModel(NerfactoModel):
         """Nothing is hidden or recoloured inside this context: metrics are about the model, not about what is shown."""
         return nullcontext()
 
+    def panels(self) -> dict[str, nn.Module]:
+        """Modules that hold viewer elements, by the title under which the viewer shows them."""
+        return {}
+
     def write_side_files(self, folder: Path) -> None:
         """Write what belongs to a checkpoint but is read without the model, into the run's folder."""
 

@@ -28,6 +28,12 @@ class HeadPipeline(VanillaPipeline):
 
     config: HeadPipelineConfig
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # nerfstudio's viewer makes folders of attribute names; from here a panel gets one folder with its own title.
+        for title, panel in self.head_model.panels().items():
+            self.add_module(title, panel)
+
     @property
     def head_model(self) -> HeadModel:
         """The model, unwrapped."""
@@ -38,13 +44,29 @@ class HeadPipeline(VanillaPipeline):
     @property
     def transform(self) -> dict[str, Any]:
         """The data-to-scene transform {"transform": (3, 4), "scale": s}: x_scene = scale * (transform @ [x_data, 1])."""
-        outputs = self.datamanager.train_dataparser_outputs  # type: ignore[attr-defined]
+        manager: Any = self.datamanager
+        outputs = manager.train_dataparser_outputs
         return {"transform": outputs.dataparser_transform, "scale": outputs.dataparser_scale}
 
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         """One training batch of the stage that `step` belongs to."""
         self.datamanager.stage = self.head_model.stage  # type: ignore[attr-defined]
         return super().get_train_loss_dict(step)
+
+    def get_eval_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+        """Losses of a batch of held-out rays, whatever the viewer hides."""
+        with self.head_model.as_trained():
+            return super().get_eval_loss_dict(step)
+
+    def get_eval_image_metrics_and_images(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Metrics and pictures of one held-out view, whatever the viewer hides."""
+        with self.head_model.as_trained():
+            return super().get_eval_image_metrics_and_images(step)
+
+    def get_average_image_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Mean metrics of all held-out views, whatever the viewer hides."""
+        with self.head_model.as_trained():
+            return super().get_average_image_metrics(*args, **kwargs)
 
     def load_pipeline(self, loaded_state: Mapping[str, Any], step: int) -> None:
         """Load a checkpoint's weights, strictly; nerfstudio's would drop what does not fit without a word.
