@@ -29,8 +29,8 @@ _data = InstanceDataManagerConfig(
 _model = InstanceModelConfig(
     geometry_steps=30_000,
     eval_num_rays_per_chunk=1 << 15,
-    # Rooms: a random background or a dense start ends in fog before the cameras, and density 0.01 with black never grows;
-    # the last sample's colour as background finds the walls.
+    # Rooms: a random background or a dense start ends in fog before the cameras, and density 0.01 with black never
+    # grows; the last sample's colour as background finds the walls.
     background_color="last_sample",
     average_init_density=0.01,
     near_plane=0.05,
@@ -41,6 +41,8 @@ _model = InstanceModelConfig(
 _trainer = HeadTrainerConfig(
     method_name="instance-nerf",
     max_num_iterations=60_000,
+    # nerfstudio asks for a GPU even where there is none.
+    machine=MachineConfig(device_type="cuda" if torch.cuda.is_available() else "cpu"),
     steps_per_save=2000,
     mixed_precision=True,
     pipeline=HeadPipelineConfig(datamanager=_data, model=_model),

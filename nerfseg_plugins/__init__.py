@@ -1,3 +1,6 @@
-"""nerfstudio methods that find things in radiance fields. Import-free: nerfstudio loads plugins while it imports itself."""
+"""nerfstudio methods that find things in radiance fields.
+
+Import-free, since nerfstudio loads plugins while it imports itself.
+"""
 
 __version__ = "0.1.0"

@@ -35,7 +35,8 @@ def allow_numpy_scalars() -> None:
     """
     if not hasattr(torch.serialization, "add_safe_globals"):  # torch < 2.4 loads them as they are
         return
-    scalar: Any = np.float64(0).__reduce__()[0]  # the function's module moved in numpy 2; both names may stand in a file
+    # The function's module moved in numpy 2; either name may stand in a file.
+    scalar: Any = np.float64(0).__reduce__()[0]
     torch.serialization.add_safe_globals(
         [
             (scalar, "numpy.core.multiarray.scalar"),

@@ -59,7 +59,8 @@ class InstanceDataset(InputDataset):
             if size != sizes[0]:
                 raise InputError(
                     f"{path} has {size[0]}x{size[1]} pixels, {self.image_filenames[0]} has "
-                    f"{sizes[0][0]}x{sizes[0][1]}; bring images and masks to one size (masks without interpolation) and "
+                    f"{sizes[0][0]}x{sizes[0][1]}; bring images and masks to one size (masks without interpolation) "
+                    "and "
                     "adapt the intrinsics"
                 )
 

@@ -34,9 +34,9 @@ def label_regularization(
 ) -> Tensor:
     """Neighbouring pixels of a patch should agree, except across a depth edge (equation 6 of the paper).
 
-    sum w (dS)^2 / sum w with w = exp(-(dd / bandwidth)^2), once for horizontal and once for vertical neighbours. The original
-    implementation has bandwidth 1 on depths in [0, 1], where w stays above 0.37 and no edge is respected, and takes the
-    difference of raw logits, whose scale is arbitrary; both remain available.
+    sum w (dS)^2 / sum w with w = exp(-(dd / bandwidth)^2), once for horizontal and once for vertical neighbours. The
+    original implementation has bandwidth 1 on depths in [0, 1], where w stays above 0.37 and no edge is respected, and
+    takes the difference of raw logits, whose scale is arbitrary; both remain available.
 
     Args:
         logits: (P, p, p, K) patches of composited logits.
@@ -59,8 +59,9 @@ def label_regularization(
 def match_view_labels(logits: Tensor, labels: Tensor, views: Tensor) -> Tensor:
     """Rename per-view ids to the slots of the field, view by view, by the linear assignment of least cross entropy.
 
-    For masks whose ids mean nothing across views (as in Panoptic Lifting, arXiv 2212.09802, section 3.3): an id of a view
-    takes the slot that gives its pixels the largest sum of log probabilities, one to one. Background (0) keeps slot 0.
+    For masks whose ids mean nothing across views (as in Panoptic Lifting, arXiv 2212.09802, section 3.3): an id of a
+    view takes the slot that gives its pixels the largest sum of log probabilities, one to one. Background (0) keeps
+    slot 0.
 
     Args:
         logits: (R, K) composited logits.

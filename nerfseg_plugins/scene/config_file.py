@@ -1,7 +1,8 @@
 """Reading a run's `config.yml` without letting it run code.
 
 nerfstudio writes Python objects as YAML and reads them back with a loader that can construct anything. This one builds
-nerfstudio's and our own configuration dataclasses, paths, tuples and torch's optimiser names, and refuses everything else.
+nerfstudio's and our own configuration dataclasses, paths, tuples and torch's optimiser names, and refuses everything
+else.
 """
 
 import dataclasses

@@ -34,8 +34,8 @@ def grid_positions(
 class FeatureField(nn.Module):
     """Position (and optionally what the frozen geometry knows of it) -> `out_dim` channels, independent of the view.
 
-    The head of Instance-NeRF (arXiv 2304.04395, section 3.1), ISRF and the ultrametric field: a hash grid of its own, so
-    that what it learns cannot disturb geometry and colour.
+    The head of Instance-NeRF (arXiv 2304.04395, section 3.1), ISRF and the ultrametric field: a hash grid of its own,
+    so that what it learns cannot disturb geometry and colour.
 
     Args:
         aabb: (2, 3) corners of the scene box, scene frame.

@@ -1,7 +1,8 @@
 """HeadModel: nerfacto, and one head on its frozen geometry.
 
-The first `geometry_steps` steps train nerfacto as it is. Then geometry and colour freeze bit-exactly, and one head learns on
-the samples that the frozen densities weigh. A technique supplies the head, what is composited, its loss and its outputs.
+The first `geometry_steps` steps train nerfacto as it is. Then geometry and colour freeze bit-exactly, and one head
+learns on the samples that the frozen densities weigh. A technique supplies the head, what is composited, its loss and
+its outputs.
 """
 
 from collections.abc import Callable

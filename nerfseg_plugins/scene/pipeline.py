@@ -43,7 +43,7 @@ class HeadPipeline(VanillaPipeline):
 
     @property
     def transform(self) -> dict[str, Any]:
-        """The data-to-scene transform {"transform": (3, 4), "scale": s}: x_scene = scale * (transform @ [x_data, 1])."""
+        """{"transform": A (3, 4), "scale": s} of the data: x_scene = s * (A @ [x_data, 1])."""
         manager: Any = self.datamanager
         outputs = manager.train_dataparser_outputs
         return {"transform": outputs.dataparser_transform, "scale": outputs.dataparser_scale}
@@ -78,7 +78,7 @@ class HeadPipeline(VanillaPipeline):
         found = differences(self.head_model, state, ignore=("lpips.", "device_indicator_param"))
         if found:
             raise InputError(
-                f"the checkpoint does not fit this run's model: {found[0]} ({len(found)} differences); it was trained with "
-                "other options or on data with another number of instances: use those, or train again"
+                f"the checkpoint does not fit this run's model: {found[0]} ({len(found)} differences); it was "
+                "trained with other options or on data with another number of instances: use those, or train again"
             )
         super().load_pipeline(dict(loaded_state), step)

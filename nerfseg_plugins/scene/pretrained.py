@@ -48,8 +48,8 @@ def adopt_settings(config: HeadModelConfig, run: Path) -> None:
     model = source.pipeline.model
     if not isinstance(model, NerfactoModelConfig):
         raise InputError(
-            f"{run} is a run of {source.method_name!r}, whose model is no nerfacto; pass the run of nerfacto or of one of "
-            "the methods built on it"
+            f"{run} is a run of {source.method_name!r}, whose model is no nerfacto; pass the run of nerfacto or of "
+            "one of the methods built on it"
         )
     for entry in dataclasses.fields(NerfactoModelConfig):
         if entry.name not in _TRAINING_ONLY:
@@ -78,8 +78,8 @@ def load_geometry(model: HeadModel, run: Path, transform: dict[str, Any]) -> Non
     box = state.get("field.aabb")
     if box is not None and not torch.allclose(box, own["field.aabb"].cpu(), atol=1e-5):
         raise InputError(
-            f"{path} was trained in another scene box ({box.tolist()}, here {own['field.aabb'].tolist()}); use the same "
-            "data and dataparser options as that run"
+            f"{path} was trained in another scene box ({box.tolist()}, here {own['field.aabb'].tolist()}); use the "
+            "same data and dataparser options as that run"
         )
     if found := differences(model, state, ignore=_other_keys(model)):
         raise InputError(f"{path} does not fit this model: {found[0]} ({len(found)} differences); train it again")
@@ -104,5 +104,6 @@ def _check_transform(run: Path, transform: dict[str, Any]) -> None:
     same = torch.allclose(matrix, torch.as_tensor(transform["transform"]), atol=1e-5)
     if not same or abs(scale - transform["scale"]) > 1e-5 * abs(transform["scale"]):
         raise InputError(
-            f"{run} was trained in another frame than this data has (see {path}); use the same data and dataparser options"
+            f"{run} was trained in another frame than this data has (see {path}); use the same data and dataparser "
+            "options"
         )

@@ -135,8 +135,8 @@ def render_views(
             outputs = run.pipeline.model.get_outputs_for_camera(camera)
         if missing := [name for name in names or () if name not in outputs]:
             raise InputError(
-                f"the run in {run.folder} renders no {missing[0]!r} (it has {', '.join(sorted(outputs))}); if that is what "
-                "its head adds, train the head first"
+                f"the run in {run.folder} renders no {missing[0]!r} (it has {', '.join(sorted(outputs))}); if that "
+                "is what its head adds, train the head first"
             )
         kept = {name: outputs[name].cpu() for name in names or outputs}
         yield View(index, Path(dataset.image_filenames[index]), camera.to("cpu"), dataset[index], kept)

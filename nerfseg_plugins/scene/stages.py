@@ -28,8 +28,8 @@ class StageDecaySchedulerConfig(SchedulerConfig):
 class StageDecay:
     """Step -> factor on the initial learning rate: linear warm-up, then `final_ratio ** (fraction of the stage done)`.
 
-    Outside its stage the factor stays at the nearer end's value. Holds plain numbers only, since schedulers are saved in
-    checkpoints.
+    Outside its stage the factor stays at the nearer end's value. Holds plain numbers only, since schedulers are saved
+    in checkpoints.
     """
 
     def __init__(self, stage: Stage, final_ratio: float, warmup_steps: int) -> None:

@@ -10,8 +10,8 @@ from nerfseg_plugins.scene.checkpoint import find_checkpoint, read_checkpoint
 def train_run(config: TrainerConfig) -> Path:
     """Train a run, or the rest of it if its folder already holds a checkpoint.
 
-    The run's folder follows from the configuration (`output_dir/experiment_name/method_name/timestamp`), so `timestamp` must
-    be set for a run that is meant to continue.
+    The run's folder follows from the configuration (`output_dir/experiment_name/method_name/timestamp`), so `timestamp`
+    must be set for a run that is meant to continue.
 
     Args:
         config: changed in place: `load_dir` is set when the run continues.

@@ -1,4 +1,7 @@
-"""Trainer of a two-stage run: takes geometry from another run, resumes to the same total, never leaves half a checkpoint."""
+"""Trainer of a two-stage run.
+
+It takes geometry from another run, resumes to the same total, and never leaves half a checkpoint.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -103,8 +106,8 @@ class HeadTrainer(Trainer):
         missing = {"optimizers", "schedulers", "scalers"} - state.keys()
         if missing or state["optimizers"].keys() != self.optimizers.optimizers.keys():
             raise InputError(
-                "the checkpoint's optimisers are not those of this method, so training cannot resume from it; to take over "
-                "only its geometry, pass --pipeline.pretrained RUN/config.yml"
+                "the checkpoint's optimisers are not those of this method, so training cannot resume from it; to "
+                "take over only its geometry, pass --pipeline.pretrained RUN/config.yml"
             )
         self.optimizers.load_optimizers(state["optimizers"])
         if self.config.load_scheduler:
