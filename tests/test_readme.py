@@ -24,7 +24,8 @@ ROOT = Path(__file__).parents[1]
 STEPS = "12"
 TINY = (
     "--pipeline.model.geometry-steps 12 --pipeline.datamanager.train-num-rays-per-batch 64 "
-    "--pipeline.datamanager.head-num-rays-per-batch 64 --pipeline.model.num-levels 2 --pipeline.model.head-num-levels 2 "
+    "--pipeline.datamanager.head-num-rays-per-batch 64 "
+    "--pipeline.model.num-levels 2 --pipeline.model.head-num-levels 2 "
     "--machine.device-type cpu"
 )
 
