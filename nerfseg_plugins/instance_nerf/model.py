@@ -8,7 +8,7 @@ from typing import Any, Literal, Optional
 
 import torch
 from nerfstudio.model_components.renderers import SemanticRenderer
-from torch import Tensor
+from torch import Tensor, nn
 
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.instance_nerf.display import InstanceDisplay, visible_mask
@@ -49,8 +49,8 @@ class InstanceModelConfig(HeadModelConfig):
 class InstanceModel(HeadModel):
     """K logits per position, composited with the frozen weights; K = instances + 1, class 0 is background.
 
-    Outputs beside nerfacto's, per ray: `instance_logits` (K), `instance_colormap` (3, palette colours: exact ids in a PNG)
-    and `instance_confidence` (1, probability of the winning class).
+    Outputs beside nerfacto's, per ray: `instance_logits` (K), `instance_colormap` (3, palette colours: exact ids in a
+    PNG) and `instance_confidence` (1, probability of the winning class).
     """
 
     config: InstanceModelConfig
@@ -154,6 +154,10 @@ class InstanceModel(HeadModel):
         finally:
             self.display = display
 
+    def panels(self) -> dict[str, nn.Module]:
+        """The list of instances."""
+        return {"Instances": self.panel}
+
     def write_side_files(self, folder: Path) -> None:
         """Write palette.json: the colours of `instance_colormap` and the instances' names."""
         write_palette(folder / "palette.json", self.colors, self.names)
@@ -187,7 +191,7 @@ class InstanceModel(HeadModel):
         return instance_cross_entropy(self.head(positions, geo), ids[chosen].to(self.device))
 
     def head_metrics(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Part of the labelled pixels whose id is right; meaningless, and left out, where each view counts on its own."""
+        """Part of the labelled pixels whose id is right; left out where ids mean nothing across views."""
         if self.config.label_mode == "view":
             return {}
         labels = batch["instance_ids"].to(self.device)
