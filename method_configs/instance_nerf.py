@@ -60,17 +60,18 @@ _tiny_data = replace(
 )
 _tiny_model = replace(
     _model,
-    geometry_steps=6000,
+    geometry_steps=5000,
     implementation="torch",
     num_levels=8,
-    max_res=512,
+    features_per_level=4,
+    max_res=384,
     log2_hashmap_size=17,
     hidden_dim=64,
     hidden_dim_color=64,
     # One proposal network: between the walls of a room the second one costs more than it brings.
     num_proposal_iterations=1,
-    num_proposal_samples_per_ray=(48,),
-    num_nerf_samples_per_ray=16,
+    num_proposal_samples_per_ray=(32,),
+    num_nerf_samples_per_ray=12,
     proposal_net_args_list=[
         {"hidden_dim": 16, "log2_hashmap_size": 13, "num_levels": 5, "max_res": 64, "use_linear": False}
     ],
@@ -86,11 +87,11 @@ _tiny_model = replace(
 _tiny = replace(
     _trainer,
     method_name="instance-nerf-tiny",
-    max_num_iterations=8000,
+    max_num_iterations=6500,
     steps_per_save=1000,
     mixed_precision=False,
     pipeline=HeadPipelineConfig(datamanager=_tiny_data, model=_tiny_model),
-    optimizers=stage_optimizers(),
+    optimizers=stage_optimizers(geometry_lr=2e-2),
     viewer=ViewerConfig(num_rays_per_chunk=8192),
 )
 
