@@ -70,9 +70,9 @@ class ViewerMarkdown(ViewerElement[str]):
 class InstancePanel(nn.Module):
     """Lists the instances of a model and changes its `display`.
 
-    nerfstudio finds the elements as public attributes and orders them by attribute name, which the names here are chosen
-    for. It calls every callback under the lock that rendering and training take, and renders again afterwards. The panel
-    holds no parameters, and its model only weakly, since a module must not contain the one that it is part of.
+    nerfstudio finds the elements as public attributes and orders them by attribute name, which the names here are
+    chosen for. It calls every callback under the lock that rendering and training take, and renders again afterwards.
+    The panel holds no parameters, and its model only weakly: a module must not contain the one that it is part of.
 
     Args:
         model: the model, an `InstanceModel`.

@@ -1,0 +1,172 @@
+"""The viewer's panel, in nerfstudio's own viewer without a browser: on slabs known by hand, and in a run's pipeline."""
+
+import gc
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Lock
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from nerfstudio.configs.base_config import ViewerConfig
+from nerfstudio.viewer.utils import parse_object
+from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO, Viewer
+from nerfstudio.viewer.viewer_elements import ViewerElement
+from torch import nn
+from viser import GuiEvent, ScenePointerEvent
+
+from nerfseg_plugins.instance_nerf.panel import InstancePanel
+from nerfseg_plugins.scene.colors import palette
+
+from .slabs import DIRECTION, START, slab_model
+
+NAMES = {1: "chair", 2: "desk"}
+
+
+class Pipeline(nn.Module):
+    """As much of a pipeline as the viewer asks for, with the panel where `HeadPipeline` puts it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        own = {"mask_filenames": ["a.png"], "truth_filenames": ["a.png"], "instance_names": NAMES}
+        self.model = slab_model(**own)
+        self.datamanager = SimpleNamespace(includes_time=False)
+        for title, panel in self.model.panels().items():
+            self.add_module(title, panel)
+
+
+@pytest.fixture
+def pipeline() -> Pipeline:
+    return Pipeline()
+
+
+@pytest.fixture
+def viewer(pipeline: Pipeline, tmp_path: Path) -> Iterator[Viewer]:
+    """nerfstudio's viewer, serving on a free port with nobody connected."""
+    config = ViewerConfig(websocket_host="127.0.0.1")
+    view = Viewer(config, tmp_path / "run" / "log.txt", tmp_path, pipeline, train_lock=Lock())  # type: ignore[arg-type]
+    yield view
+    view.viser_server.stop()
+
+
+def fire(element: Any, value: Any = None) -> None:
+    """What viser does when a browser sends a new value, or a press of a button."""
+    handle = element.gui_handle
+    if value is not None:
+        handle._impl.value = value
+    for callback in handle._impl.update_cb:
+        callback(GuiEvent(client=None, client_id=None, target=handle))
+
+
+def click(viewer: Viewer, origin: tuple[float, ...], direction: tuple[float, ...]) -> None:
+    """What viser does when a browser sends a click: its world is ten times as large as the scene."""
+    callback = viewer.viser_server.scene._scene_pointer_cb
+    assert callback is not None
+    origin = tuple(x * VISER_NERFSTUDIO_SCALE_RATIO for x in origin)
+    callback(ScenePointerEvent(None, 0, "click", origin, direction, ((0.5, 0.5),)))  # type: ignore[arg-type]
+
+
+def listens(viewer: Viewer) -> bool:
+    """Whether a click in the scene would be heard."""
+    return viewer.viser_server.scene._scene_pointer_cb is not None
+
+
+def test_the_viewer_shows_the_elements_in_order_in_a_folder_of_their_own(viewer, pipeline):
+    names = [element.name for _, element in viewer.viewer_elements]
+    assert names == ["", "Picked", "Pick by a click in the scene", "Colour", "Show"]
+    assert {path.rsplit("/", 1)[0] for path, _ in viewer.viewer_elements} == {"Custom Elements/Instances"}
+    assert "1 chair" in pipeline.model.panel.all_instances.content
+    assert pipeline.model.panel.choice.options == ["nothing", "0 background", "1 chair", "2 desk"]
+
+
+def test_a_click_picks_the_instance_and_the_scene_can_be_turned_again(viewer, pipeline):
+    panel = pipeline.model.panel
+    assert not listens(viewer), "while the viewer listens for clicks it cannot be turned"
+    fire(panel.click)
+    assert listens(viewer) and panel.click.gui_handle.disabled
+    click(viewer, START, DIRECTION)
+    assert not listens(viewer) and not panel.click.gui_handle.disabled
+    assert panel.picked == 1 and panel.choice.value == "1 chair"
+    assert panel.color.value == tuple(palette(3)[1])
+    assert "**1 chair**" in panel.all_instances.content
+
+
+def test_the_click_hits_where_the_scene_is_and_not_where_it_would_be_ten_times_as_large(viewer, pipeline):
+    fire(pipeline.model.panel.click)
+    click(viewer, (-0.2, 0.0, 0.0), DIRECTION)  # between the first slab and the second
+    assert pipeline.model.panel.picked == 2
+
+
+def test_a_click_on_nothing_picks_nothing(viewer, pipeline):
+    panel = pipeline.model.panel
+    panel.select(1)
+    fire(panel.click)
+    click(viewer, (0.4, 0.0, 0.0), (0.0, 1.0, 0.0))
+    assert panel.picked is None and panel.choice.value == "nothing"
+
+
+def test_clicks_wait_for_training_and_rendering(viewer, pipeline):
+    """The forward pass of a click must not meet a training step: it is cast under their lock, and lets go of it."""
+    fire(pipeline.model.panel.click)
+    seen = []
+    pipeline.model.register_forward_pre_hook(lambda *_: seen.append(viewer.train_lock.locked()))
+    click(viewer, START, DIRECTION)
+    assert seen == [True] and not viewer.train_lock.locked()
+
+
+def test_isolate_hide_unhide_and_show_all(viewer, pipeline):
+    panel, model = pipeline.model.panel, pipeline.model
+    fire(panel.choice, "1 chair")
+    fire(panel.show, "Hide")
+    assert model.display.hidden == {1} and "**1 chair** (hidden)" in panel.all_instances.content
+    fire(panel.show, "Unhide")
+    assert model.display.shows_all
+    fire(panel.choice, "2 desk")
+    fire(panel.show, "Isolate")
+    assert model.display.isolated == 2 and panel.all_instances.content.count("(hidden)") == 2
+    fire(panel.show, "All")
+    assert model.display.shows_all and "(hidden)" not in panel.all_instances.content
+
+
+def test_recolouring_changes_what_is_shown_of_the_picked_one_only(viewer, pipeline):
+    panel, model = pipeline.model.panel, pipeline.model
+    fire(panel.choice, "2 desk")
+    fire(panel.color, (1, 2, 3))
+    assert model.display.colors[2].tolist() == [1, 2, 3] and "`#010203` **2 desk**" in panel.all_instances.content
+    assert np.array_equal(model.display.colors[:2], palette(3)[:2]) and np.array_equal(model.colors, palette(3))
+
+
+def test_without_a_picked_instance_buttons_do_nothing(viewer, pipeline):
+    panel, shown = pipeline.model.panel, pipeline.model.display
+    for action in ("Isolate", "Hide", "Unhide"):
+        fire(panel.show, action)
+    fire(panel.color, (1, 2, 3))
+    assert pipeline.model.display is shown
+
+
+def test_the_panel_works_without_a_viewer():
+    model = slab_model()
+    model.panel.select(2)
+    assert model.panel.picked == 2 and "**2**" in model.panel.all_instances.content
+
+
+def test_the_panel_adds_nothing_to_checkpoints_and_no_cycle():
+    model = slab_model()
+    assert not [key for key in model.state_dict() if "panel" in key]
+    assert not list(model.panel.parameters()) and not list(model.panel.buffers())
+    assert model not in list(model.panel.modules())
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_model_before_training_can_be_shown(tmp_path):
+    model = slab_model(trained=False)
+    model.display = model.display.hide(1)
+    assert model.hidden(torch.zeros(1, 3)) is None
+    assert [type(e) for _, e in parse_object(model.panel, ViewerElement, "")][0].__name__ == "ViewerMarkdown"
+    assert isinstance(model.panels()["Instances"], InstancePanel)
