@@ -154,10 +154,19 @@ class HeadModel(NerfactoModel):
         super().populate_modules()
         if bounds == "box":
             self._bound_rays(self.scene_box)
+        if config.camera_optimizer.mode == "off" and not config.predict_normals:
+            self.field.mlp_base.register_forward_pre_hook(self._detach_positions)
         self.head = self.build_head()
         # Part of the state, so that a checkpoint tells whether its head has been trained at all.
         self.register_buffer("head_steps", torch.zeros((), dtype=torch.long))
         self._frozen = False
+
+    def _detach_positions(self, module: nn.Module, args: tuple[Tensor, ...]) -> Optional[tuple[Tensor, ...]]:
+        """Spare training the gradient of the positions: nerfacto's field asks for it always, a third of a step's time.
+
+        Only cameras and normals read it. In evaluation it stays, for those who invert a trained scene.
+        """
+        return tuple(argument.detach() for argument in args) if self.training else None
 
     def _bound_rays(self, box: SceneBox) -> None:
         """Sample between the walls of the box: evenly, since there is no far distance to compress."""
