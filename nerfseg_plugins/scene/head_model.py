@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, Optional
+from typing import Literal, NamedTuple, Optional, Union
 
 import torch
 from nerfstudio.cameras.rays import Frustums, RayBundle, RaySamples
@@ -248,6 +248,12 @@ class HeadModel(NerfactoModel):
 
     # Rendering -------------------------------------------------------------------------------------------------------
 
+    def forward(self, ray_bundle: Union[RayBundle, FrozenSamples]) -> dict[str, Tensor]:
+        """Per-ray outputs of rays, or of samples that were taken before (training in the head stage alone)."""
+        if isinstance(ray_bundle, FrozenSamples):
+            return self.head_train_outputs(ray_bundle)
+        return super().forward(ray_bundle)
+
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
         """Per-ray outputs: nerfacto's while geometry trains, the head's while it trains, both in evaluation."""
         if self.training and self.stage == "geometry":
@@ -263,6 +269,8 @@ class HeadModel(NerfactoModel):
     @torch.no_grad()
     def frozen_samples(self, ray_bundle: RayBundle) -> FrozenSamples:
         """What the head sees of R rays; no gradient reaches the geometry and no colour is computed."""
+        if self.collider is not None:
+            ray_bundle = self.collider(ray_bundle)
         if self.training:
             self.camera_optimizer.apply_to_raybundle(ray_bundle)
         ray_samples, _, _ = self.proposal_sampler(ray_bundle, density_fns=self.density_fns)

@@ -1,15 +1,17 @@
 """Pipeline of a two-stage run: knows where its geometry comes from, and refuses weights that do not fit."""
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+import torch
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.scene.checkpoint import differences, model_state
-from nerfseg_plugins.scene.head_model import HeadModel
+from nerfseg_plugins.scene.head_model import FrozenSamples, HeadModel
 
 
 @dataclass
@@ -21,6 +23,13 @@ class HeadPipelineConfig(VanillaPipelineConfig):
     pretrained: Optional[Path] = None
     """The config.yml of a run of nerfacto or a method built on it: its geometry is taken over and the first stage
     skipped."""
+    head_reuse: int = 4
+    """Times that the head, on average, learns from a batch before it is let go: the geometry is frozen, so its samples
+    of a ray stay what they are, and taking them is most of the work."""
+
+
+POOL = 32
+"""Batches of frozen samples that the head draws from."""
 
 
 class HeadPipeline(VanillaPipeline):
@@ -31,6 +40,7 @@ class HeadPipeline(VanillaPipeline):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # nerfstudio's viewer makes folders of attribute names; from here a panel gets one folder with its own title.
+        self._pool: deque[tuple[FrozenSamples, dict[str, Any]]] = deque(maxlen=POOL)
         for title, panel in self.head_model.panels().items():
             self.add_module(title, panel)
 
@@ -49,9 +59,22 @@ class HeadPipeline(VanillaPipeline):
         return {"transform": outputs.dataparser_transform, "scale": outputs.dataparser_scale}
 
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-        """One training batch of the stage that `step` belongs to."""
-        self.datamanager.stage = self.head_model.stage  # type: ignore[attr-defined]
-        return super().get_train_loss_dict(step)
+        """One training batch of the stage that `step` belongs to: outputs, losses, metrics."""
+        model = self.head_model
+        self.datamanager.stage = model.stage  # type: ignore[attr-defined]
+        if model.stage == "geometry":
+            return super().get_train_loss_dict(step)
+        samples, batch = self._frozen_batch(step)
+        outputs = self._model(samples)
+        return outputs, model.get_loss_dict(outputs, batch), model.get_metrics_dict(outputs, batch)
+
+    def _frozen_batch(self, step: int) -> tuple[FrozenSamples, dict[str, Any]]:
+        """A fresh batch every `head_reuse` steps, in between one of the last `POOL`."""
+        if self._pool and step % self.config.head_reuse:
+            return self._pool[int(torch.randint(len(self._pool), ()))]
+        bundle, batch = self.datamanager.next_train(step)
+        self._pool.append((self.head_model.frozen_samples(bundle), batch))
+        return self._pool[-1]
 
     def get_eval_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         """Losses of a batch of held-out rays, whatever the viewer hides."""
