@@ -137,8 +137,11 @@ class InstancePanel(nn.Module):
     # Callbacks -------------------------------------------------------------------------------------------------------
 
     def _on_choice(self, element: ViewerDropdown) -> None:
-        value = element.value
-        self.select(None if value == NOTHING else self._labels.index(value))
+        instance = None if element.value == NOTHING else self._labels.index(element.value)
+        # Setting the element calls this too, in a thread that may wait long for the lock: by then it is no news, and
+        # the colour may be being changed.
+        if instance != self._picked:
+            self.select(instance)
 
     def _on_color(self, element: ViewerRGB) -> None:
         display = self._shown.display

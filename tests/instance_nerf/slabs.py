@@ -1,6 +1,6 @@
 """A scene whose every ray is known by hand: slabs across the x axis, as an `InstanceModel` with formulas as networks.
 
-Along +x from x = -0.9 lie instance 1 at x in [-0.4, -0.3], instance 2 at [0.1, 0.2], the background's wall at [0.7, 0.8].
+Along +x from x = -0.9 lie instance 1 at x in [-0.4, -0.3], instance 2 at [0.1, 0.2], and a wall at [0.7, 0.8].
 """
 
 import torch

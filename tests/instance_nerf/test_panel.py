@@ -3,7 +3,6 @@
 import gc
 import weakref
 from collections.abc import Iterator
-from pathlib import Path
 from threading import Lock
 from types import SimpleNamespace
 from typing import Any
@@ -12,13 +11,11 @@ import numpy as np
 import pytest
 import torch
 from nerfstudio.configs.base_config import ViewerConfig
-from nerfstudio.viewer.utils import parse_object
 from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO, Viewer
-from nerfstudio.viewer.viewer_elements import ViewerElement
 from torch import nn
 from viser import GuiEvent, ScenePointerEvent
 
-from nerfseg_plugins.instance_nerf.panel import InstancePanel
+from nerfseg_plugins.instance_nerf.display import InstanceDisplay
 from nerfseg_plugins.scene.colors import palette
 
 from .slabs import DIRECTION, START, slab_model
@@ -38,18 +35,31 @@ class Pipeline(nn.Module):
             self.add_module(title, panel)
 
 
-@pytest.fixture
-def pipeline() -> Pipeline:
-    return Pipeline()
-
-
-@pytest.fixture
-def viewer(pipeline: Pipeline, tmp_path: Path) -> Iterator[Viewer]:
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
     """nerfstudio's viewer, serving on a free port with nobody connected."""
+    folder = tmp_path_factory.mktemp("run")
     config = ViewerConfig(websocket_host="127.0.0.1")
-    view = Viewer(config, tmp_path / "run" / "log.txt", tmp_path, pipeline, train_lock=Lock())  # type: ignore[arg-type]
+    view = Viewer(config, folder / "run" / "log.txt", folder, Pipeline(), train_lock=Lock())  # type: ignore[arg-type]
     yield view
     view.viser_server.stop()
+
+
+@pytest.fixture
+def viewer(served: Viewer) -> Viewer:
+    """The viewer as it is at first."""
+    model: Any = served.pipeline.model
+    # Setting elements calls their callbacks, in threads of their own; the lock keeps them out until all is consistent.
+    with served.train_lock:
+        model.display = InstanceDisplay(model.colors)
+        model.panel.select(None)
+    return served
+
+
+@pytest.fixture
+def pipeline(viewer: Viewer) -> Any:
+    """What the viewer shows."""
+    return viewer.pipeline
 
 
 def fire(element: Any, value: Any = None) -> None:
@@ -102,7 +112,7 @@ def test_the_click_hits_where_the_scene_is_and_not_where_it_would_be_ten_times_a
 
 def test_a_click_on_nothing_picks_nothing(viewer, pipeline):
     panel = pipeline.model.panel
-    panel.select(1)
+    fire(panel.choice, "1 chair")
     fire(panel.click)
     click(viewer, (0.4, 0.0, 0.0), (0.0, 1.0, 0.0))
     assert panel.picked is None and panel.choice.value == "nothing"
@@ -112,9 +122,10 @@ def test_clicks_wait_for_training_and_rendering(viewer, pipeline):
     """The forward pass of a click must not meet a training step: it is cast under their lock, and lets go of it."""
     fire(pipeline.model.panel.click)
     seen = []
-    pipeline.model.register_forward_pre_hook(lambda *_: seen.append(viewer.train_lock.locked()))
+    hook = pipeline.model.register_forward_pre_hook(lambda *_: seen.append(viewer.train_lock.locked()))
     click(viewer, START, DIRECTION)
-    assert seen == [True] and not viewer.train_lock.locked()
+    hook.remove()
+    assert seen == [True] and listens(viewer) is False
 
 
 def test_isolate_hide_unhide_and_show_all(viewer, pipeline):
@@ -164,9 +175,16 @@ def test_the_panel_adds_nothing_to_checkpoints_and_no_cycle():
     assert gone() is None
 
 
-def test_a_model_before_training_can_be_shown(tmp_path):
+def test_before_the_head_is_trained_nothing_is_hidden():
     model = slab_model(trained=False)
     model.display = model.display.hide(1)
     assert model.hidden(torch.zeros(1, 3)) is None
-    assert [type(e) for _, e in parse_object(model.panel, ViewerElement, "")][0].__name__ == "ViewerMarkdown"
-    assert isinstance(model.panels()["Instances"], InstancePanel)
+
+
+def test_a_late_callback_of_the_dropdown_does_not_undo_a_colour_that_is_being_chosen(viewer, pipeline):
+    panel = pipeline.model.panel
+    fire(panel.choice, "2 desk")
+    panel.color.gui_handle._impl.value = (1, 2, 3)  # the browser has sent it, its callback still waits for the lock
+    fire(panel.choice)
+    fire(panel.color)
+    assert pipeline.model.display.colors[2].tolist() == [1, 2, 3]
