@@ -16,6 +16,7 @@ from nerfseg_plugins.segments.consensus import contract_greedily, view_consensus
 from nerfseg_plugins.segments.incidence import Incidence, build_incidence
 from nerfseg_plugins.segments.lift import DepthView, VoxelGrid, fit_grid, resize_nearest, trusted_pixels
 from nerfseg_plugins.segments.masks import UNLABELLED, Segments
+from nerfseg_plugins.segments.structure import bounding_planes, on_planes
 from nerfseg_plugins.segments.voting import (
     VoxelLabels,
     drop_rare,
@@ -55,11 +56,13 @@ class MatchConfig:
     """Votes that a voxel needs before it overrules a segment."""
     sure_share: float = 0.6
     """Part of a voxel's votes that its instance needs before it overrules a segment."""
-    background: Literal["auto", "given", "extent"] = "auto"
-    """given = only id 0 is background; extent = instances as large as walls and floors become background too;
-    auto = extent where the segments mark no background at all, else given."""
-    background_extent: float = 0.45
-    """With extent, an instance is background when it spans this part of the scene's longest side in two directions."""
+    background: Literal["auto", "given", "planes"] = "auto"
+    """given = only id 0 is background; planes = what lies on the large planes that bound the scene (floor, walls) or
+    beyond it is background too; auto = planes where the segments mark no background at all, else given."""
+    background_share: float = 0.6
+    """With planes, an instance is background when this part of its voxels lies on them or beyond the scene."""
+    plane_tolerance: float = 1.5
+    """With planes, voxels so many voxel sides from a plane lie on it."""
     max_bend: float = 0.05
     """Pixels where the disparity bends more than this, relative to itself, lie on a depth edge and do not vote."""
     min_accumulation: float = 0.5
@@ -121,7 +124,8 @@ def match_segments(
     table = build_incidence([view.ids for view in segments], points, trusted, grid)
     cluster = cluster_segments(table, config)
     cluster, voxels, shares = settle(table, cluster, grid, config)
-    as_background = background_instances(table, voxels, grid, bool(table.background.nnz), config)
+    cameras = np.stack([np.reshape(view.origins, (-1, 3))[0] for view in views])
+    as_background = background_instances(table, voxels, grid, cameras, config)
     # Instance k is written as number[k + 1]; number[0] is background.
     number = np.concatenate([[0], np.where(as_background, 0, np.arange(1, len(as_background) + 1))]).astype(np.int32)
     maps, lookups = [], []
@@ -172,24 +176,30 @@ def settle(
 
 
 def background_instances(
-    table: Incidence, voxels: VoxelLabels, grid: VoxelGrid, given: bool, config: MatchConfig
+    table: Incidence, voxels: VoxelLabels, grid: VoxelGrid, cameras: np.ndarray, config: MatchConfig
 ) -> np.ndarray:
-    """Which of K instances are structure by their extent: (K,) bool.
+    """Which of K instances are structure, by where they lie: (K,) bool.
 
-    Extents are measured in the grid's contracted coordinates: what lies beyond the scene's cube is finite there.
+    Args:
+        table: voxels against segments.
+        voxels: their labels.
+        grid: their places.
+        cameras: (M, 3) camera positions, frame of the grid.
+        config: `background` and its thresholds.
     """
     number = int(voxels.labels.max(initial=0))
-    if config.background == "given" or (config.background == "auto" and given):
+    if config.background == "given" or (config.background == "auto" and table.background.nnz):
         return np.zeros(number, bool)
-    found = np.zeros(number, bool)
-    coordinates = grid.coordinates(table.keys)
-    for index in range(number):
-        own = coordinates[(voxels.labels == index + 1) & (voxels.votes >= 2)]
-        if len(own):
-            low, high = np.percentile(own, (5, 95), axis=0)
-            spans = np.sort(high - low + 1) / config.resolution
-            found[index] = spans[1] >= config.background_extent
-    return found
+    sure = np.flatnonzero(voxels.votes >= 2)
+    centers = grid.centers(table.keys[sure])
+    inside = np.abs(centers - grid.center).max(axis=1) <= grid.half_side
+    tolerance = config.plane_tolerance * grid.voxel_size
+    planes = bounding_planes(centers[inside], cameras, tolerance)
+    structure = ~inside | on_planes(centers, planes, tolerance)
+    labels = voxels.labels[sure]
+    count = np.bincount(labels[labels > 0], minlength=number + 1)[1:]
+    share = np.bincount(labels[labels > 0], structure[labels > 0], minlength=number + 1)[1:] / np.maximum(count, 1)
+    return share >= config.background_share
 
 
 def label_pixels(

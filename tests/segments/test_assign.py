@@ -127,8 +127,21 @@ def test_a_grid_in_another_frame_is_refused(scene) -> None:
 def test_higher_scores_win_and_ids_are_never_added() -> None:
     masks = np.zeros((4, 1, 1, 3), bool)
     masks[0, 0, 0, :2] = masks[1, 0, 0, 1:] = masks[2, 0, 0, 0] = masks[3, 0, 0, 2] = True
-    # Equal scores 0.8: voxel 1 stays with the first mask; mask 2 is no better than 0.5; mask 3 beats mask 1.
-    np.testing.assert_array_equal(merge_masks(masks, np.array([0.8, 0.8, 0.5, 0.9]))[0, 0], [1, 1, 4])
+    # Equal scores 0.8: voxel 1 stays with the first mask; the third is left out, so that the fourth is id 3 and beats
+    # the second.
+    np.testing.assert_array_equal(merge_masks(masks, np.array([0.8, 0.8, 0.5, 0.9]))[0, 0], [1, 1, 3])
+
+
+def test_classes_follow_the_kept_masks(tmp_path: Path) -> None:
+    np.savez(
+        tmp_path / "scene.npz",
+        masks=np.ones((3, 2, 2, 2), bool),
+        scores=np.array([0.6, 0.2, 0.9]),
+        labels=np.array([1, 2, 3]),
+    )
+    grid = read_masks3d(tmp_path / "scene.npz", BOX)
+    assert grid.classes == {1: 3, 2: 5}
+    assert (grid.ids == 2).all()
 
 
 @pytest.fixture
