@@ -5,8 +5,6 @@ Splatting voxels, as the original implementation does, lets walls show what is b
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -16,21 +14,7 @@ from nerfseg_plugins.segments.lift import DepthView, resize_nearest
 from nerfseg_plugins.segments.masks import UNLABELLED, Segments
 from nerfseg_plugins.segments.masks3d import IdGrid
 from nerfseg_plugins.segments.match import MatchedInstance, MatchResult
-
-
-@dataclass(frozen=True)
-class AssignConfig:
-    """How segments are compared with projected 3D masks."""
-
-    mode: Literal["one-to-one", "many-to-one"] = "one-to-one"
-    """one-to-one = the assignment of a view that maximises the sum of IoU; many-to-one = each segment takes its best
-    instance, class ignored, as the original implementation does."""
-    min_iou: float = 0.05
-    """Segments whose instance overlaps less are unlabelled."""
-    other_class_weight: float = 0.5
-    """With one-to-one, factor on the IoU of a segment and an instance whose known classes differ; 1 ignores classes."""
-    reach: float = 1.0
-    """Voxels around the rendered surface in which an instance is looked for."""
+from nerfseg_plugins.segments.match_config import DEFAULT_ASSIGN, AssignConfig
 
 
 def project_grid(grid: IdGrid, view: DepthView, reach: float = 1.0) -> np.ndarray:
@@ -84,7 +68,7 @@ def overlap_iou(segment_map: np.ndarray, instance_map: np.ndarray) -> tuple[np.n
 
 
 def assign_segments(
-    segments: Segments, projected: np.ndarray, classes: Mapping[int, int], config: AssignConfig = AssignConfig()
+    segments: Segments, projected: np.ndarray, classes: Mapping[int, int], config: AssignConfig = DEFAULT_ASSIGN
 ) -> dict[int, int]:
     """Instance of each segment of one view.
 
@@ -117,7 +101,7 @@ def assign_segments(
 
 
 def match_masks3d(
-    segments: Sequence[Segments], views: Sequence[DepthView], grid: IdGrid, config: AssignConfig = AssignConfig()
+    segments: Sequence[Segments], views: Sequence[DepthView], grid: IdGrid, config: AssignConfig = DEFAULT_ASSIGN
 ) -> MatchResult:
     """Give the segments of all views the ids of a grid; background (0) stays, what is assigned to none is unlabelled.
 

@@ -7,7 +7,6 @@ its instance. Everything is a function of arrays; `assign.py` holds the other wa
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from nerfseg_plugins.segments.consensus import contract_greedily, view_consensus
 from nerfseg_plugins.segments.incidence import Incidence, build_incidence
 from nerfseg_plugins.segments.lift import DepthView, VoxelGrid, fit_grid, resize_nearest, trusted_pixels
 from nerfseg_plugins.segments.masks import UNLABELLED, Segments
+from nerfseg_plugins.segments.match_config import DEFAULT_MATCH, MatchConfig
 from nerfseg_plugins.segments.structure import bounding_planes, on_planes
 from nerfseg_plugins.segments.voting import (
     VoxelLabels,
@@ -25,50 +25,6 @@ from nerfseg_plugins.segments.voting import (
     vote,
     voxel_parents,
 )
-
-
-@dataclass(frozen=True)
-class MatchConfig:
-    """How segments are matched across views."""
-
-    labels: Literal["vote", "fill", "segments"] = "vote"
-    """What is written: vote = each pixel takes its voxel's instance where the views agree, else its segment's; fill =
-    segments keep their outlines, only dubious or unlabelled pixels take their voxel's; segments = no filling."""
-    resolution: int = 96
-    """Voxels along the longest side of the scene."""
-    consensus: float = 0.6
-    """Part of the views seeing both that must put two segments into one before they are joined."""
-    containment: float = 0.7
-    """Part of a segment's visible voxels that must lie in one segment of another view to count as put into it."""
-    min_voxels: int = 8
-    """Voxels of a segment that a view must see to have a say, and that a segment must have to be clustered."""
-    min_views: int = 3
-    """Instances seen in fewer views are dropped, except in scenes with fewer views than that."""
-    max_split: float = 0.5
-    """A segment that more than this part of the views spread over several of theirs is a merged one and has no vote."""
-    min_purity: float = 0.5
-    """Part of a segment's voxels that must belong to its instance."""
-    sure_purity: float = 0.8
-    """Below this purity a segment is dubious: its pixels take their voxels' instances, or none with labels segments."""
-    background_weight: float = 0.6
-    """Vote of a view that sees background at a voxel; below 1, since a network's background may be a missed thing."""
-    sure_votes: float = 4.0
-    """Votes that a voxel needs before it overrules a segment."""
-    sure_share: float = 0.6
-    """Part of a voxel's votes that its instance needs before it overrules a segment."""
-    background: Literal["auto", "given", "planes"] = "auto"
-    """given = only id 0 is background; planes = what lies on the large planes that bound the scene (floor, walls) or
-    beyond it is background too; auto = planes where the segments mark no background at all, else given."""
-    background_share: float = 0.6
-    """With planes, an instance is background when this part of its voxels lies on them or beyond the scene."""
-    plane_tolerance: float = 1.5
-    """With planes, voxels so many voxel sides from a plane lie on it."""
-    max_bend: float = 0.05
-    """Pixels where the disparity bends more than this, relative to itself, lie on a depth edge and do not vote."""
-    min_accumulation: float = 0.5
-    """Pixels with less opacity do not vote."""
-    max_segments: int = 6000
-    """Segments that are clustered; of larger sets evenly spaced views are clustered and the others join by votes."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +56,7 @@ class MatchResult:
 
 
 def match_segments(
-    segments: Sequence[Segments], views: Sequence[DepthView], config: MatchConfig = MatchConfig()
+    segments: Sequence[Segments], views: Sequence[DepthView], config: MatchConfig = DEFAULT_MATCH
 ) -> MatchResult:
     """Find the things that segments of several views show, and write them as scene-wide ids.
 

@@ -8,7 +8,6 @@ import pytest
 
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.segments.assign import (
-    AssignConfig,
     assign_segments,
     match_masks3d,
     overlap_iou,
@@ -16,6 +15,7 @@ from nerfseg_plugins.segments.assign import (
 )
 from nerfseg_plugins.segments.masks import Segments
 from nerfseg_plugins.segments.masks3d import IdGrid, merge_masks, read_masks3d
+from nerfseg_plugins.segments.match_config import AssignConfig
 
 BOX = np.array([[-1.5, -1.5, 0.0], [1.5, 1.5, 1.5]])
 

@@ -8,7 +8,8 @@ import pytest
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.segments.lift import DepthView, resize_nearest
 from nerfseg_plugins.segments.masks import Segments
-from nerfseg_plugins.segments.match import MatchConfig, match_segments
+from nerfseg_plugins.segments.match import match_segments
+from nerfseg_plugins.segments.match_config import MatchConfig
 
 CONFIG = MatchConfig(resolution=48)
 
