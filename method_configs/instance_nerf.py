@@ -87,7 +87,7 @@ _tiny_model = replace(
 _tiny = replace(
     _trainer,
     method_name="instance-nerf-tiny",
-    max_num_iterations=6500,
+    max_num_iterations=7000,
     steps_per_save=1000,
     mixed_precision=False,
     pipeline=HeadPipelineConfig(datamanager=_tiny_data, model=_tiny_model),

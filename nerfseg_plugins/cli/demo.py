@@ -23,9 +23,9 @@ class Demo:
     """Folder to write into."""
     seed: int = 3
     """Seed of the room and of the training."""
-    geometry_steps: int = 2000
+    geometry_steps: int = 1500
     """Steps that train geometry and colour."""
-    head_steps: int = 500
+    head_steps: int = 1000
     """Steps that train the instance field."""
     video_frames: int = 90
     """Frames of the video, at 24 a second; 0 writes none."""
