@@ -32,16 +32,20 @@ def _resolve(name: str, modules: tuple[str, ...]) -> Any:
         raise _Refused(f"it names {name}, which is neither nerfstudio's nor ours")
     module_name, _, attribute = name.rpartition(".")
     try:
-        return getattr(importlib.import_module(module_name), attribute)
+        found = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise _Refused(f"it names {name}, which is not installed") from error
+    if not str(getattr(found, "__module__", "")).startswith(modules):  # such as the `os` that a module has imported
+        raise _Refused(f"it names {name}, which is neither nerfstudio's nor ours")
+    return found
 
 
 def _construct_object(loader: _ConfigLoader, suffix: str, node: yaml.Node) -> Any:
+    from nerfstudio.configs.base_config import PrintableConfig
+
     kind = _resolve(suffix, _CONFIG_MODULES)
-    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+    if not (isinstance(kind, type) and issubclass(kind, PrintableConfig) and isinstance(node, yaml.MappingNode)):
         raise _Refused(f"it constructs {suffix}, which is not a configuration")
-    assert isinstance(node, yaml.MappingNode)
     values = {str(key): value for key, value in loader.construct_mapping(node, deep=True).items()}
     known = {entry.name for entry in dataclasses.fields(kind)}
     if unknown := values.keys() - known:
@@ -58,13 +62,20 @@ def _construct_object(loader: _ConfigLoader, suffix: str, node: yaml.Node) -> An
 
 
 def _construct_apply(loader: _ConfigLoader, suffix: str, node: yaml.Node) -> Any:
-    assert isinstance(node, (yaml.SequenceNode, yaml.MappingNode))
-    if isinstance(node, yaml.SequenceNode) and suffix in {"pathlib.PosixPath", "pathlib.WindowsPath", "pathlib.Path"}:
-        return Path(*loader.construct_sequence(node, deep=True))
-    if isinstance(node, yaml.SequenceNode) and suffix.startswith(_CONFIG_MODULES):  # an enum member
+    if not isinstance(node, yaml.SequenceNode):
+        raise _Refused(f"it calls {suffix}, which is not allowed")
+    values = loader.construct_sequence(node, deep=True)
+    try:
+        if suffix in {"pathlib.PosixPath", "pathlib.WindowsPath", "pathlib.Path"}:
+            return Path(*values)
+        if suffix == "_operator.getitem" and all(isinstance(value, type) for value in values):
+            generic, parameter = values  # VanillaDataManager[DepthDataset]
+            return generic[parameter]
         kind = _resolve(suffix, _CONFIG_MODULES)
         if isinstance(kind, type) and issubclass(kind, enum.Enum):
-            return kind(*loader.construct_sequence(node, deep=True))
+            return kind(*values)
+    except (TypeError, ValueError) as error:
+        raise _Refused(f"it gives {suffix} the wrong values ({error})") from error
     raise _Refused(f"it calls {suffix}, which is not allowed")
 
 
@@ -73,7 +84,8 @@ def _construct_name(loader: _ConfigLoader, suffix: str, node: yaml.Node) -> Any:
 
 
 def _construct_tuple(loader: _ConfigLoader, node: yaml.Node) -> tuple:
-    assert isinstance(node, yaml.SequenceNode)
+    if not isinstance(node, yaml.SequenceNode):
+        raise _Refused("it has a tuple that is no list of values")
     return tuple(loader.construct_sequence(node, deep=True))
 
 
