@@ -125,7 +125,7 @@ def visible_mask(display: InstanceDisplay, ids: Union[Tensor, np.ndarray]) -> Un
 
 @torch.no_grad()
 def pick(
-    model: Model, origin: Sequence[float], direction: Sequence[float], min_accumulation: float = 0.5
+    model: Model, origin: Sequence[float], direction: Sequence[float], min_accumulation: float = 0.1
 ) -> Optional[int]:
     """The instance that a ray meets, as the model shows it: what is hidden is looked through.
 

@@ -7,7 +7,6 @@ from typing import Any, Optional, Protocol
 
 from nerfstudio.viewer.viewer_elements import (
     ViewerButton,
-    ViewerButtonGroup,
     ViewerClick,
     ViewerControl,
     ViewerDropdown,
@@ -22,8 +21,6 @@ from nerfseg_plugins.scene.colors import UNLABELLED_COLOR
 
 NOTHING = "nothing"
 """The dropdown's entry where no instance is picked."""
-ACTIONS = ("Isolate", "Hide", "Unhide", "All")
-"""What the buttons do with the picked instance; the last with all of them."""
 
 
 class Shown(Protocol):
@@ -100,7 +97,9 @@ class InstancePanel(nn.Module):
             cb_hook=self._on_color,
             hint="Colour of the picked instance in instance_colormap, in this viewer only",
         )
-        self.show = ViewerButtonGroup("Show", "All", list(ACTIONS), cb_hook=self._on_show)
+        self.hide = ViewerButton("Hide or show it", cb_hook=self._on_hide)
+        self.isolate = ViewerButton("Isolate it", cb_hook=self._on_isolate)
+        self.show_all = ViewerButton("Show all", cb_hook=self._on_show_all)
         self.viewer_control = ViewerControl()
 
     @property
@@ -148,13 +147,17 @@ class InstancePanel(nn.Module):
         if self._picked is not None and tuple(display.colors[self._picked]) != tuple(element.value):
             self._change(display.recolor(self._picked, element.value))
 
-    def _on_show(self, element: Any) -> None:
-        display, action = self._shown.display, element.value
-        if action == "All":
-            self._change(display.show_all())
-        elif self._picked is not None:
-            act = {"Isolate": display.isolate, "Hide": display.hide, "Unhide": display.show}[action]
-            self._change(act(self._picked))
+    def _on_hide(self, element: ViewerButton) -> None:
+        display, picked = self._shown.display, self._picked
+        if picked is not None:
+            self._change(display.hide(picked) if display.shows(picked) else display.show(picked))
+
+    def _on_isolate(self, element: ViewerButton) -> None:
+        if self._picked is not None:
+            self._change(self._shown.display.isolate(self._picked))
+
+    def _on_show_all(self, element: ViewerButton) -> None:
+        self._change(self._shown.display.show_all())
 
     def _on_arm(self, element: ViewerButton) -> None:
         # The viewer cannot be turned while it listens for clicks, so it listens for one only.

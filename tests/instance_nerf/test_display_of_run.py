@@ -77,9 +77,8 @@ def test_rendered_colours_turn_back_into_ids_with_the_runs_palette(run):
 
 def test_the_viewer_finds_the_panel_in_a_folder_of_its_own(run):
     found = parse_object(run.pipeline, ViewerElement, "Custom Elements")
-    assert [path for path, _ in found] == [
-        f"Custom Elements/Instances/{name}" for name in ("all_instances", "choice", "click", "color", "show")
-    ]
+    names = ["all_instances", "choice", "click", "color", "hide", "isolate", "show_all"]
+    assert [path for path, _ in found] == [f"Custom Elements/Instances/{name}" for name in names]
     assert not [key for key in run.pipeline.state_dict() if "Instances" in key or "panel" in key]
 
 

@@ -86,7 +86,8 @@ def listens(viewer: Viewer) -> bool:
 
 def test_the_viewer_shows_the_elements_in_order_in_a_folder_of_their_own(viewer, pipeline):
     names = [element.name for _, element in viewer.viewer_elements]
-    assert names == ["", "Picked", "Pick by a click in the scene", "Colour", "Show"]
+    buttons = ["Hide or show it", "Isolate it", "Show all"]
+    assert names == ["", "Picked", "Pick by a click in the scene", "Colour", *buttons]
     assert {path.rsplit("/", 1)[0] for path, _ in viewer.viewer_elements} == {"Custom Elements/Instances"}
     assert "1 chair" in pipeline.model.panel.all_instances.content
     assert pipeline.model.panel.choice.options == ["nothing", "0 background", "1 chair", "2 desk"]
@@ -128,17 +129,17 @@ def test_clicks_wait_for_training_and_rendering(viewer, pipeline):
     assert seen == [True] and listens(viewer) is False
 
 
-def test_isolate_hide_unhide_and_show_all(viewer, pipeline):
+def test_hide_show_isolate_and_show_all(viewer, pipeline):
     panel, model = pipeline.model.panel, pipeline.model
     fire(panel.choice, "1 chair")
-    fire(panel.show, "Hide")
+    fire(panel.hide)
     assert model.display.hidden == {1} and "**1 chair** (hidden)" in panel.all_instances.content
-    fire(panel.show, "Unhide")
+    fire(panel.hide)
     assert model.display.shows_all
     fire(panel.choice, "2 desk")
-    fire(panel.show, "Isolate")
+    fire(panel.isolate)
     assert model.display.isolated == 2 and panel.all_instances.content.count("(hidden)") == 2
-    fire(panel.show, "All")
+    fire(panel.show_all)
     assert model.display.shows_all and "(hidden)" not in panel.all_instances.content
 
 
@@ -152,8 +153,8 @@ def test_recolouring_changes_what_is_shown_of_the_picked_one_only(viewer, pipeli
 
 def test_without_a_picked_instance_buttons_do_nothing(viewer, pipeline):
     panel, shown = pipeline.model.panel, pipeline.model.display
-    for action in ("Isolate", "Hide", "Unhide"):
-        fire(panel.show, action)
+    fire(panel.hide)
+    fire(panel.isolate)
     fire(panel.color, (1, 2, 3))
     assert pipeline.model.display is shown
 
