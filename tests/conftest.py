@@ -13,7 +13,7 @@ import torch
 torch.set_num_threads(1)  # tiny networks run no faster on more cores, and tests share their machine
 
 WIDTH, HEIGHT = 48, 36
-GEOMETRY_STEPS, HEAD_STEPS = 150, 140
+GEOMETRY_STEPS, HEAD_STEPS = 120, 110
 
 
 def small_fields(**options: Any) -> list[str]:
@@ -122,7 +122,7 @@ def ns_train() -> NsTrain:
 
 @pytest.fixture(scope="session")
 def tiny_flags(tiny_room: Path) -> list[str]:
-    """Flags of a tiny run on the tiny room: 150 + 140 steps, a checkpoint at step 149 and at the end."""
+    """Flags of a tiny run on the tiny room: 120 + 110 steps, a checkpoint at step 119 and at the end."""
     total = GEOMETRY_STEPS + HEAD_STEPS
     return [
         *small_fields(),
@@ -130,8 +130,8 @@ def tiny_flags(tiny_room: Path) -> list[str]:
         f"--max-num-iterations={total}",
         f"--steps-per-save={GEOMETRY_STEPS - 1}",
         "--save-only-latest-checkpoint=False",
-        "--steps-per-eval-batch=140",
-        "--steps-per-eval-image=160",
+        "--steps-per-eval-batch=110",
+        "--steps-per-eval-image=130",
     ]
 
 
