@@ -5,11 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Optional
 
-from nerfseg_plugins.errors import InputError
-
 if TYPE_CHECKING:
-    import numpy as np
-
     from nerfseg_plugins.segments.manifest import Manifest
     from nerfseg_plugins.segments.sources import SegmentSource
 
@@ -48,6 +44,7 @@ class Masks:
         Raises:
             InputError: the data, the source or the folder to write into cannot be used.
         """
+        from nerfseg_plugins.cli.derived import image_size, list_images, prepare_folder, read_rgb
         from nerfseg_plugins.cli.views import output_names, with_progress
         from nerfseg_plugins.segments.masks import write_segments
 
@@ -55,7 +52,7 @@ class Masks:
         folder = self.output_path or self.data / "segments" / self.source
         source = self._source()
         files = [folder / name for name in output_names(images, ".npz")]
-        self._prepare(folder, manifest_of(source, images))
+        prepare_folder(folder, manifest_of(source, images), ".npz", self._command(folder), self.overwrite)
         todo = [
             (image, file) for image, file in zip(images, files, strict=True) if not is_whole(file, image_size(image))
         ]
@@ -88,29 +85,6 @@ class Masks:
             ),
         )
 
-    def _prepare(self, folder: Path, manifest: "Manifest") -> None:
-        """Leave `folder` with our manifest and no segment that it does not describe."""
-        from nerfseg_plugins.segments.manifest import MANIFEST, check_manifest, write_manifest
-
-        strangers = sorted(folder.rglob("*.npz")) if folder.is_dir() else []
-        if (folder / MANIFEST).exists() and not self.overwrite:
-            check_manifest(folder, manifest, self._command(folder))
-            return
-        if strangers and not self.overwrite:
-            raise InputError(
-                f"{folder} holds {len(strangers)} .npz files and no {MANIFEST}, so it is unknown what made them; "
-                f"make them again with: {self._command(folder)}"
-            )
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for path in strangers:
-                path.unlink()
-            write_manifest(folder, manifest)
-        except OSError as error:
-            raise InputError(
-                f"{folder} cannot be written ({error.strerror}); give --output-path a folder of your own"
-            ) from error
-
     def _command(self, folder: Path) -> str:
         words = ["nerfseg", "masks", "--data", str(self.data), "--source", self.source]
         words += ["--checkpoint", str(self.checkpoint)] if self.checkpoint else []
@@ -118,66 +92,9 @@ class Masks:
         return shlex.join([*words, "--overwrite"])
 
 
-def list_images(data: Path) -> list[Path]:
-    """Images of a data folder: those that its transforms.json lists and that exist, else those in images/.
-
-    Raises:
-        InputError: there is neither, or there are no images.
-    """
-    from nerfseg_plugins.dataparsers.transforms import IMAGE_SUFFIXES, natural_key, read_capture
-
-    data = Path(data)
-    if not data.exists():
-        raise InputError(f"{data} does not exist; give --data the folder that holds transforms.json or images/")
-    if data.is_file() or any(data.glob("*transforms*.json")) or (data / "train" / "transforms.json").is_file():
-        capture = read_capture(data)
-        if capture.missing:
-            total = len(capture.missing) + len(capture.frames)
-            print(f"warning: {len(capture.missing)} of {total} images listed in {data} do not exist and are skipped")
-        return [frame.image for frame in capture.frames]
-    folder = data / "images"
-    images = [path for path in folder.glob("*") if path.suffix in IMAGE_SUFFIXES] if folder.is_dir() else []
-    if not images:
-        raise InputError(f"{data} holds neither transforms.json nor images in {folder}; check --data")
-    return sorted(images, key=lambda path: natural_key(path.name))
-
-
-def read_rgb(path: Path) -> "np.ndarray":
-    """(H, W, 3) uint8; transparent pixels are laid over white.
-
-    Raises:
-        InputError: the image cannot be read.
-    """
-    import numpy as np
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            return np.array(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path} is damaged or no image ({error}); copy it again") from error
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) from an image's header.
-
-    Raises:
-        InputError: the image cannot be read.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path} is damaged or no image ({error}); copy it again") from error
-
-
 def is_whole(file: Path, size: tuple[int, int]) -> bool:
     """Whether a segment file is there, readable and as large as its image; a damaged one is simply made again."""
+    from nerfseg_plugins.errors import InputError
     from nerfseg_plugins.segments.masks import read_segments
 
     if not file.is_file():
@@ -190,6 +107,7 @@ def is_whole(file: Path, size: tuple[int, int]) -> bool:
 
 def manifest_of(source: "SegmentSource", images: list[Path]) -> "Manifest":
     """What the segments of these images come from."""
+    from nerfseg_plugins.cli.derived import image_size
     from nerfseg_plugins.segments.manifest import Manifest, hash_images
 
     return Manifest(

@@ -177,7 +177,7 @@ def write_preview(path: Path, inputs: list[MatchInput], result: MatchResult) -> 
     """A contact sheet of some views: photo, segments as they came, scene-wide instances."""
     from PIL import Image
 
-    from nerfseg_plugins.cli.masks import read_rgb
+    from nerfseg_plugins.cli.derived import read_rgb
     from nerfseg_plugins.cli.pictures import contact_sheet
     from nerfseg_plugins.scene.colors import ids_to_colors, palette
 

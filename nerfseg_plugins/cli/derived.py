@@ -1,0 +1,98 @@
+"""Folders of data derived from images: which images, how they are read, and that nothing stale stays among the new."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from nerfseg_plugins.dataparsers.transforms import IMAGE_SUFFIXES, natural_key, read_capture
+from nerfseg_plugins.errors import InputError
+from nerfseg_plugins.segments.manifest import MANIFEST, Manifest, check_manifest, write_manifest
+
+
+def prepare_folder(folder: Path, manifest: Manifest, suffix: str, command: str, overwrite: bool) -> None:
+    """Leave `folder` with this manifest and no file that it does not describe.
+
+    A folder that has this very manifest already keeps its files: a killed run goes on.
+
+    Args:
+        folder: made where it does not exist.
+        manifest: what the files will come from.
+        suffix: of the derived files, such as ".npz".
+        command: that makes the folder anew, for the message.
+        overwrite: throw away what other images or settings have made.
+
+    Raises:
+        InputError: the folder was made from something else, or cannot be written.
+    """
+    files = sorted(folder.rglob(f"*{suffix}")) if folder.is_dir() else []
+    if not overwrite:
+        if (folder / MANIFEST).exists():
+            check_manifest(folder, manifest, command)
+            return
+        if files:
+            raise InputError(
+                f"{folder} holds {len(files)} {suffix} files and no {MANIFEST}, so it is unknown what made them; "
+                f"make them again with: {command}"
+            )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        for path in files:
+            path.unlink()
+        write_manifest(folder, manifest)
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be written ({error.strerror}); give --output-path a folder of your own"
+        ) from error
+
+
+def list_images(data: Path) -> list[Path]:
+    """Images of a data folder: those that its transforms.json lists and that exist, else those in images/.
+
+    Raises:
+        InputError: there is neither, or there are no images.
+    """
+    data = Path(data)
+    if not data.exists():
+        raise InputError(f"{data} does not exist; give --data the folder that holds transforms.json or images/")
+    if data.is_file() or any(data.glob("*transforms*.json")) or (data / "train" / "transforms.json").is_file():
+        capture = read_capture(data)
+        if capture.missing:
+            total = len(capture.missing) + len(capture.frames)
+            print(f"warning: {len(capture.missing)} of {total} images listed in {data} do not exist and are skipped")
+        return [frame.image for frame in capture.frames]
+    folder = data / "images"
+    images = [path for path in folder.glob("*") if path.suffix in IMAGE_SUFFIXES] if folder.is_dir() else []
+    if not images:
+        raise InputError(f"{data} holds neither transforms.json nor images in {folder}; check --data")
+    return sorted(images, key=lambda path: natural_key(path.name))
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8; transparent pixels are laid over white.
+
+    Raises:
+        InputError: the image cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            return np.array(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path} is damaged or no image ({error}); copy it again") from error
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) from an image's header.
+
+    Raises:
+        InputError: the image cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path} is damaged or no image ({error}); copy it again") from error
