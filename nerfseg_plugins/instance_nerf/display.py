@@ -16,6 +16,8 @@ from torch import Tensor
 
 from nerfseg_plugins.errors import InputError
 
+MIN_ACCUMULATION = 0.2
+"""A ray that absorbs less meets nothing: where walls are hidden, what is left is thin fog nearly everywhere."""
 MAX_NAME = 32
 """Names are cut to so many characters where they are shown."""
 MAX_ROWS = 100
@@ -125,7 +127,7 @@ def visible_mask(display: InstanceDisplay, ids: Union[Tensor, np.ndarray]) -> Un
 
 @torch.no_grad()
 def pick(
-    model: Model, origin: Sequence[float], direction: Sequence[float], min_accumulation: float = 0.1
+    model: Model, origin: Sequence[float], direction: Sequence[float], min_accumulation: float = MIN_ACCUMULATION
 ) -> Optional[int]:
     """The instance that a ray meets, as the model shows it: what is hidden is looked through.
 

@@ -11,7 +11,7 @@ from nerfstudio.model_components.renderers import SemanticRenderer
 from torch import Tensor, nn
 
 from nerfseg_plugins.errors import InputError
-from nerfseg_plugins.instance_nerf.display import InstanceDisplay, visible_mask
+from nerfseg_plugins.instance_nerf.display import MIN_ACCUMULATION, InstanceDisplay, visible_mask
 from nerfseg_plugins.instance_nerf.losses import instance_cross_entropy, label_regularization, match_view_labels
 from nerfseg_plugins.instance_nerf.masks3d import labelled_voxels, to_scene
 from nerfseg_plugins.instance_nerf.panel import InstancePanel
@@ -106,6 +106,8 @@ class InstanceModel(HeadModel):
         """Logits, palette colours and confidence."""
         logits = self.logits(samples)
         ids = self.predict_ids({"instance_logits": logits})
+        if not self.display.shows_all:
+            ids = ids * (scene["accumulation"][..., 0] >= MIN_ACCUMULATION)
         return {
             "instance_logits": logits,
             "instance_colormap": ids_to_colors(ids, self.display.colors),

@@ -155,6 +155,19 @@ def test_where_all_is_hidden_nothing_is_left(background):
     assert outputs["instance_colormap"][0].tolist() == pytest.approx(DARK, abs=1e-4)
 
 
+@pytest.mark.parametrize(("density", "seen"), [(1.0, 0), (8.0, 2)])
+def test_fog_of_what_is_left_is_not_painted(density, seen):
+    """The isolated slab is 0.1 thick: it absorbs 1 - exp(-0.1) = 0.10 at density 1, and 0.55 at density 8."""
+    model = slab_model()
+    field = model.field.get_density
+    model.field.get_density = lambda samples: (field(samples)[0].clamp_max(density), field(samples)[1])
+    model.display = model.display.isolate(2)
+    outputs = render(model)
+    assert outputs["accumulation"].item() == pytest.approx(1 - np.exp(-0.1 * density), abs=0.1)
+    assert (outputs["instance_colormap"][0] * 255).tolist() == pytest.approx(palette(3)[seen].tolist())
+    assert pick(model, START, DIRECTION) == (seen or None)
+
+
 def test_recolouring_changes_the_colormap_but_not_the_exported_palette(tmp_path):
     model = slab_model()
     model.display = model.display.recolor(1, (9, 8, 7))
