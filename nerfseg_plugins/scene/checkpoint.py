@@ -1,6 +1,8 @@
 """Checkpoints: found, read and checked with errors that say what to do."""
 
+import pickle
 import re
+import zipfile
 from pathlib import Path
 from typing import Any, Optional
 
@@ -44,7 +46,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen unrelated kinds for a damaged archive
         raise InputError(
-            f"{path} cannot be read as a checkpoint ({_first_line(error)}); it is damaged or of another program: "
+            f"{path} cannot be read as a checkpoint ({_reason(path, error)}); it is damaged or of another program: "
             "delete it to fall back to an earlier one, or train again"
         ) from error
     if not isinstance(state, dict) or not {"step", "pipeline"} <= state.keys():
@@ -71,5 +73,9 @@ def differences(module: nn.Module, state: dict[str, torch.Tensor], ignore: tuple
     return found
 
 
-def _first_line(error: Exception) -> str:
+def _reason(path: Path, error: Exception) -> str:
+    if not zipfile.is_zipfile(path):
+        return "it is cut off or was never one"
+    if isinstance(error, pickle.UnpicklingError):  # torch's own text is advice on how to load it nevertheless
+        return "it holds more than tensors and numbers, which could run code"
     return str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__

@@ -46,8 +46,19 @@ class Attack:
         return os.system, (f"touch {self.marker}",)
 
 
-@pytest.mark.parametrize("kind", ["missing", "truncated", "empty", "text", "another program", "attack", "a list"])
-def test_bad_checkpoints_are_named_and_run_nothing(folder: Path, kind: str):
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("missing", "does not exist"),
+        ("truncated", "cut off"),
+        ("empty", "cut off"),
+        ("text", "cut off"),
+        ("another program", "not a nerfstudio checkpoint"),
+        ("attack", "could run code"),
+        ("a list", "not a nerfstudio checkpoint"),
+    ],
+)
+def test_bad_checkpoints_are_named_and_run_nothing(folder: Path, kind: str, said: str):
     path, marker = folder / "step-000000100.ckpt", folder / "marker"
     if kind == "missing":
         path.unlink()
@@ -62,7 +73,7 @@ def test_bad_checkpoints_are_named_and_run_nothing(folder: Path, kind: str):
         torch.save({"step": 1, "pipeline": Attack(marker)}, path)
     else:
         torch.save([1, 2], path)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=said) as caught:
         read_checkpoint(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
     assert not marker.exists()
