@@ -49,6 +49,18 @@ class NsTrain(Protocol):
     def __call__(self, method: str, output: Path, *flags: str, name: str = "run") -> Path: ...
 
 
+class NsConfig(Protocol):
+    """Parses `ns-train METHOD FLAGS` into a configuration."""
+
+    def __call__(self, method: str, output: Path, *flags: str, name: str = "run") -> Any: ...
+
+
+class QuickFlags(Protocol):
+    """Flags for `geometry` of `total` steps on `data`, with model options."""
+
+    def __call__(self, data: Path, geometry: int, total: int, **options: Any) -> list[str]: ...
+
+
 @dataclass(frozen=True)
 class TinyRun:
     """A finished run of both stages on the tiny room."""
@@ -103,21 +115,49 @@ def tiny_room(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def ns_train() -> NsTrain:
-    """`ns-train` within this process, which spares the ten seconds of nerfstudio's imports."""
+def ns_config() -> NsConfig:
+    """`ns-train`'s own parser, with the flags that all runs of tests share."""
 
-    def run(method: str, output: Path, *flags: str, name: str = "run") -> Path:
+    def parse(method: str, output: Path, *flags: str, name: str = "run") -> Any:
         import tyro
         from nerfstudio.configs.method_configs import AnnotatedBaseConfigUnion
-        from nerfstudio.scripts.train import main
 
         always = ["--vis=tensorboard", "--machine.device-type=cpu", "--viewer.quit-on-train-completion=True"]
         places = [f"--output-dir={output}", "--experiment-name=room", f"--timestamp={name}"]
-        config = tyro.cli(AnnotatedBaseConfigUnion, args=[method, *always, *places, *flags])
-        main(config)
+        return tyro.cli(AnnotatedBaseConfigUnion, args=[method, *always, *places, *flags])
+
+    return parse
+
+
+@pytest.fixture(scope="session")
+def ns_train(ns_config: NsConfig) -> NsTrain:
+    """`ns-train` within this process, which spares the ten seconds of nerfstudio's imports."""
+
+    def run(method: str, output: Path, *flags: str, name: str = "run") -> Path:
+        from nerfstudio.scripts.train import main
+
+        main(ns_config(method, output, *flags, name=name))
         return output / "room" / method / name / "config.yml"
 
     return run
+
+
+@pytest.fixture(scope="session")
+def quick_flags() -> QuickFlags:
+    """Flags of a run of a few steps on as few parameters as possible: for what does not depend on quality."""
+
+    def flags(data: Path, geometry: int, total: int, **options: Any) -> list[str]:
+        sizes = {"num_levels": 2, "max_res": 16, "log2_hashmap_size": 8, "hidden_dim": 8, "hidden_dim_color": 8}
+        head = {"head_num_levels": 2, "head_max_res": 16, "head_log2_hashmap_size": 8, "head_hidden_dim": 8}
+        return [
+            *small_fields(**{"geometry_steps": geometry, **sizes, **head, **options}),
+            "--pipeline.datamanager.train-num-rays-per-batch=32",
+            "--pipeline.datamanager.head-num-rays-per-batch=32",
+            f"--data={data}",
+            f"--max-num-iterations={total}",
+        ]
+
+    return flags
 
 
 @pytest.fixture(scope="session")
