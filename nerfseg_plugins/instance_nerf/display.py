@@ -125,17 +125,25 @@ def visible_mask(display: InstanceDisplay, ids: Union[Tensor, np.ndarray]) -> Un
     return table[ids]
 
 
+def shown_ids(display: InstanceDisplay, ids: Tensor, accumulation: Tensor) -> Tensor:
+    """Rendered ids (...) as they are painted: while something is hidden, rays that meet nothing are background.
+
+    Args:
+        display: what is shown.
+        ids: integers (...).
+        accumulation: (..., 1), what each ray absorbs.
+    """
+    return ids if display.shows_all else ids * (accumulation[..., 0] >= MIN_ACCUMULATION)
+
+
 @torch.no_grad()
-def pick(
-    model: Model, origin: Sequence[float], direction: Sequence[float], min_accumulation: float = MIN_ACCUMULATION
-) -> Optional[int]:
+def pick(model: Model, origin: Sequence[float], direction: Sequence[float]) -> Optional[int]:
     """The instance that a ray meets, as the model shows it: what is hidden is looked through.
 
     Args:
         model: a trained `InstanceModel`; its mode (training or evaluation) is left as it was.
         origin: (3,) start of the ray, scene frame.
         direction: (3,) its direction, scene frame, of any length.
-        min_accumulation: a ray that absorbs less meets nothing.
 
     Returns:
         The id of the surface (0 is background), or None where there is none or the instances are not trained yet.
@@ -160,9 +168,11 @@ def pick(
         outputs: dict[str, Any] = model(bundle)
     finally:
         model.train(was_training)
-    if "instance_logits" not in outputs or float(outputs["accumulation"]) < min_accumulation:
+    if "instance_logits" not in outputs:
         return None
-    return int(model.predict_ids(outputs))  # type: ignore[operator]
+    accumulation = outputs["accumulation"]
+    instance = int(shown_ids(model.display, model.predict_ids(outputs), accumulation))  # type: ignore[operator,arg-type]
+    return instance if instance or float(accumulation) >= MIN_ACCUMULATION else None
 
 
 def label(instance: int, names: Mapping[int, str]) -> str:

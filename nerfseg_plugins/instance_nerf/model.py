@@ -11,7 +11,7 @@ from nerfstudio.model_components.renderers import SemanticRenderer
 from torch import Tensor, nn
 
 from nerfseg_plugins.errors import InputError
-from nerfseg_plugins.instance_nerf.display import MIN_ACCUMULATION, InstanceDisplay, visible_mask
+from nerfseg_plugins.instance_nerf.display import InstanceDisplay, shown_ids, visible_mask
 from nerfseg_plugins.instance_nerf.losses import instance_cross_entropy, label_regularization, match_view_labels
 from nerfseg_plugins.instance_nerf.masks3d import labelled_voxels, to_scene
 from nerfseg_plugins.instance_nerf.panel import InstancePanel
@@ -105,9 +105,7 @@ class InstanceModel(HeadModel):
     def head_eval_outputs(self, samples: FrozenSamples, scene: dict[str, Tensor]) -> dict[str, Tensor]:
         """Logits, palette colours and confidence."""
         logits = self.logits(samples)
-        ids = self.predict_ids({"instance_logits": logits})
-        if not self.display.shows_all:
-            ids = ids * (scene["accumulation"][..., 0] >= MIN_ACCUMULATION)
+        ids = shown_ids(self.display, self.predict_ids({"instance_logits": logits}), scene["accumulation"])
         return {
             "instance_logits": logits,
             "instance_colormap": ids_to_colors(ids, self.display.colors),
