@@ -24,9 +24,6 @@ from nerfseg_plugins.rooms.room import Room
 MASK_FORMATS = ("png", "npy", "hdf5")
 HDF5_KEY = "cp_instance_id_segmaps"
 
-ROOM_MARGIN = 0.15
-"""Metres around the walls for a reconstruction: nothing is seen beyond them, but their density needs a place."""
-
 
 @dataclass(frozen=True)
 class Shots:
@@ -214,7 +211,6 @@ def _header(room: Room, shots: Shots) -> dict[str, Any]:
         "p2": 0.0,
         "aabb_scale": 2,
         "room_bbox": room.bbox.tolist(),
-        "room_margin": ROOM_MARGIN,
         "num_room_objects": len(room.objects),
         "num_instances": len(room.objects),
     }
