@@ -38,7 +38,6 @@ class InstanceDataManager(HeadDataManager):
 
     def setup_train(self) -> None:
         """Build the samplers; what the head's cannot draw is refused now and not after the first stage."""
-        super().setup_train()
         sampler = self.config.head_sampler
         cameras = self.train_dataset.cameras
         width, height = int(cameras.width.min()), int(cameras.height.min())
@@ -48,3 +47,4 @@ class InstanceDataManager(HeadDataManager):
                 f"{sampler.patch_size} pixels cannot be drawn; pass "
                 f"--pipeline.datamanager.head-sampler.patch-size {min(width, height, 8)}"
             )
+        super().setup_train()
