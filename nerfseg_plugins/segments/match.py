@@ -12,6 +12,7 @@ import numpy as np
 
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.segments.consensus import contract_greedily, view_consensus
+from nerfseg_plugins.segments.contact import join_touching, touching
 from nerfseg_plugins.segments.incidence import Incidence, build_incidence
 from nerfseg_plugins.segments.lift import DepthView, VoxelGrid, fit_grid, resize_nearest, trusted_pixels
 from nerfseg_plugins.segments.masks import UNLABELLED, Segments
@@ -25,6 +26,10 @@ from nerfseg_plugins.segments.voting import (
     vote,
     voxel_parents,
 )
+
+
+JOIN_PIECES = 0.6
+"""`MatchConfig.join` for segments that are pieces of things."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +87,7 @@ def match_segments(
     cluster, voxels, shares = settle(table, cluster, grid, config)
     cameras = np.stack([np.reshape(view.origins, (-1, 3))[0] for view in views])
     as_background = background_instances(table, voxels, grid, cameras, config)
-    # Instance k is written as number[k + 1]; number[0] is background.
-    number = np.concatenate([[0], np.where(as_background, 0, np.arange(1, len(as_background) + 1))]).astype(np.int32)
+    number = joined_numbers(table, voxels, grid, as_background, config)
     maps, lookups = [], []
     for index, view in enumerate(segments):
         lookup, dubious = _segment_labels(table, index, cluster, shares, number, config)
@@ -156,6 +160,21 @@ def background_instances(
     count = np.bincount(labels[labels > 0], minlength=number + 1)[1:]
     share = np.bincount(labels[labels > 0], structure[labels > 0], minlength=number + 1)[1:] / np.maximum(count, 1)
     return share >= config.background_share
+
+
+def joined_numbers(
+    table: Incidence, voxels: VoxelLabels, grid: VoxelGrid, as_background: np.ndarray, config: MatchConfig
+) -> np.ndarray:
+    """Id under which each voxel label is written: (K+1,) int32; background is 0, joined instances share an id."""
+    number = np.concatenate([[0], np.where(as_background, 0, np.arange(1, len(as_background) + 1))]).astype(np.int32)
+    join = config.join
+    if join is None:
+        join = 0.0 if table.background.nnz else JOIN_PIECES
+    if join <= 0:
+        return number
+    labels = np.where((voxels.labels >= 0) & (voxels.votes >= 2), number[voxels.labels], UNLABELLED)
+    contact, rim = touching(grid.coordinates(table.keys), labels, len(as_background))
+    return join_touching(contact, rim, join, number > 0)[number].astype(np.int32)
 
 
 def label_pixels(

@@ -1,7 +1,7 @@
 """How segments are matched: settings alone, so that the command line reads them without importing what uses them."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Optional
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,9 @@ class MatchConfig:
     """With planes, an instance is background when this part of its voxels lies on them or beyond the scene."""
     plane_tolerance: float = 1.5
     """With planes, voxels so many voxel sides from a plane lie on it."""
+    join: Optional[float] = None
+    """Instances that meet another one along this part of their rim are joined to it; 0 joins none. Unset: 0.6 where the
+    segments mark no background at all and are pieces rather than things, else 0."""
     max_bend: float = 0.05
     """Pixels where the disparity bends more than this, relative to itself, lie on a depth edge and do not vote."""
     min_accumulation: float = 0.5
