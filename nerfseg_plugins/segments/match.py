@@ -27,7 +27,6 @@ from nerfseg_plugins.segments.voting import (
     voxel_parents,
 )
 
-
 JOIN_PIECES = 0.6
 """`MatchConfig.join` for segments that are pieces of things."""
 
@@ -169,7 +168,7 @@ def joined_numbers(
     number = np.concatenate([[0], np.where(as_background, 0, np.arange(1, len(as_background) + 1))]).astype(np.int32)
     join = config.join
     if join is None:
-        join = 0.0 if table.background.nnz else JOIN_PIECES
+        join = 0.0 if table.background.nnz or config.background == "given" else JOIN_PIECES
     if join <= 0:
         return number
     labels = np.where((voxels.labels >= 0) & (voxels.votes >= 2), number[voxels.labels], UNLABELLED)

@@ -42,7 +42,7 @@ class MatchConfig:
     """With planes, voxels so many voxel sides from a plane lie on it."""
     join: Optional[float] = None
     """Instances that meet another one along this part of their rim are joined to it; 0 joins none. Unset: 0.6 where the
-    segments mark no background at all and are pieces rather than things, else 0."""
+    segments mark no background at all and background is not given, since they are pieces rather than things; else 0."""
     max_bend: float = 0.05
     """Pixels where the disparity bends more than this, relative to itself, lie on a depth edge and do not vote."""
     min_accumulation: float = 0.5
