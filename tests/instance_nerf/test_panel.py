@@ -49,10 +49,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
 def viewer(served: Viewer) -> Viewer:
     """The viewer as it is at first."""
     model: Any = served.pipeline.model
-    # Setting elements calls their callbacks, in threads of their own; the lock keeps them out until all is consistent.
-    with served.train_lock:
-        model.display = InstanceDisplay(model.colors)
-        model.panel.select(None)
+    model.display = InstanceDisplay(model.colors)
+    model.panel.select(None)
     return served
 
 
@@ -119,14 +117,40 @@ def test_a_click_on_nothing_picks_nothing(viewer, pipeline):
     assert panel.picked is None and panel.choice.value == "nothing"
 
 
-def test_clicks_wait_for_training_and_rendering(viewer, pipeline):
-    """The forward pass of a click must not meet a training step: it is cast under their lock, and lets go of it."""
-    fire(pipeline.model.panel.click)
+def test_a_click_never_meets_a_training_step(viewer, pipeline, monkeypatch):
+    """Where a trainer runs, the forward pass of a click is cast under the lock that its steps take."""
+    monkeypatch.setattr(viewer, "trainer", SimpleNamespace(training_state="training"))
     seen = []
     hook = pipeline.model.register_forward_pre_hook(lambda *_: seen.append(viewer.train_lock.locked()))
+    fire(pipeline.model.panel.click)
     click(viewer, START, DIRECTION)
     hook.remove()
-    assert seen == [True] and listens(viewer) is False
+    assert seen == [True] and not viewer.train_lock.locked()
+
+
+def test_without_training_picking_does_not_wait_for_a_rendering(viewer, pipeline):
+    panel = pipeline.model.panel
+    with viewer.train_lock:  # as a rendering holds it
+        fire(panel.click)
+        click(viewer, START, DIRECTION)
+        assert panel.picked == 1
+        fire(panel.choice, "2 desk")
+        assert panel.picked == 2
+
+
+def test_picking_renders_nothing_and_changing_the_display_does(viewer, pipeline, monkeypatch):
+    renderings = []
+    monkeypatch.setattr(viewer, "_trigger_rerender", lambda: renderings.append(pipeline.model.display))
+    panel = pipeline.model.panel
+    fire(panel.click)
+    click(viewer, START, DIRECTION)
+    fire(panel.choice, "2 desk")
+    fire(panel.color)  # the picker was set to the picked one's colour
+    assert renderings == []
+    fire(panel.color, (1, 2, 3))
+    fire(panel.hide)
+    assert [display.hidden for display in renderings] == [set(), {2}]
+    assert renderings[0].colors[2].tolist() == [1, 2, 3]
 
 
 def test_hide_show_isolate_and_show_all(viewer, pipeline):

@@ -1,0 +1,106 @@
+"""Viewer elements that nerfstudio lacks: text, and elements that leave the picture alone.
+
+nerfstudio runs the callback of every element under the lock of training and rendering, and renders again after it.
+Where a callback only changes other elements, both are in the way: on a CPU the lock may be held for many seconds.
+"""
+
+from collections.abc import Callable
+from typing import Any, Optional
+
+from nerfstudio.viewer.viewer_elements import ViewerButton, ViewerDropdown, ViewerElement, ViewerRGB
+from viser import GuiMarkdownHandle, ViserServer
+
+
+class ViewerMarkdown(ViewerElement[str]):
+    """Text in the viewer.
+
+    Args:
+        content: Markdown, which the viewer compiles as MDX: braces and tags in it are programs, so nothing that comes
+            from data may hold them.
+    """
+
+    def __init__(self, content: str) -> None:
+        super().__init__("")
+        self._content = content
+        self._handle: Optional[GuiMarkdownHandle] = None
+
+    @property
+    def content(self) -> str:
+        """The text, Markdown."""
+        return self._content
+
+    @content.setter
+    def content(self, content: str) -> None:
+        self._content = content
+        if self._handle is not None:
+            self._handle.content = content
+
+    def install(self, viser_server: ViserServer) -> None:
+        """Add the text to the viewer."""
+        self._handle = viser_server.gui.add_markdown(self._content)
+
+    def remove(self) -> None:
+        """Take the text out of the viewer."""
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
+
+
+class QuietButton(ViewerButton):
+    """A button whose callback takes no lock and renders nothing.
+
+    Args:
+        name: what is written on it.
+        quiet_hook: called with the button.
+    """
+
+    def __init__(self, name: str, quiet_hook: Callable[["QuietButton"], None]) -> None:
+        super().__init__(name, cb_hook=lambda _: None)
+        self._quiet_hook = quiet_hook
+
+    def install(self, viser_server: ViserServer) -> None:
+        """Add the button to the viewer."""
+        self._create_gui_handle(viser_server)
+        self.gui_handle.on_click(lambda _: self._quiet_hook(self))
+
+
+class QuietDropdown(ViewerDropdown[str]):
+    """A dropdown whose callback takes no lock and renders nothing; arguments as of `ViewerDropdown`.
+
+    Args:
+        quiet_hook: called with the dropdown.
+    """
+
+    def __init__(self, *args: Any, quiet_hook: Callable[["QuietDropdown"], None], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._quiet_hook = quiet_hook
+
+    def install(self, viser_server: ViserServer) -> None:
+        """Add the dropdown to the viewer."""
+        self._create_gui_handle(viser_server)
+        assert self.gui_handle is not None
+        self.gui_handle.on_update(lambda _: self._quiet_hook(self))
+
+
+class QuietRGB(ViewerRGB):
+    """A colour picker that calls `cb_hook`, with its lock and its rendering, only where there is reason to.
+
+    Arguments as of `ViewerRGB`.
+
+    Args:
+        is_news: called with the picker at every change; whether `cb_hook` is to be called.
+    """
+
+    def __init__(self, *args: Any, is_news: Callable[["QuietRGB"], bool], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._is_news = is_news
+
+    def install(self, viser_server: ViserServer) -> None:
+        """Add the picker to the viewer."""
+        self._create_gui_handle(viser_server)
+
+        def changed(_: Any) -> None:
+            if self._is_news(self):
+                self.cb_hook(self)
+
+        self.gui_handle.on_update(changed)
