@@ -45,6 +45,9 @@ class Match:
     """Whether held-out views are matched and written too; by default they stay out of all that training sees."""
     downscale: float = 0.5
     """Factor on the images' size at which depth is rendered; ids keep the size of the segments."""
+    sharpen: bool = True
+    """Whether voted outlines are moved to the photo's edges, as nerfseg refine --method guided does, since depth is
+    softer than photos; only with --labels vote and without --masks3d."""
     matching: Annotated[MatchConfig, tyro.conf.arg(name="")] = field(default_factory=MatchConfig)
     """How views vote."""
     assigning: Annotated[AssignConfig, tyro.conf.arg(name="")] = field(default_factory=AssignConfig)
@@ -74,6 +77,8 @@ class Match:
         matching.check_output(folder, self.segments, self.overwrite)
         views = matching.render_depth(run, inputs, self.downscale)
         result = self._match(inputs, views, grid)
+        if self.sharpen and grid is None and self.matching.labels == "vote":
+            result = matching.sharpen(inputs, result)
         matching.write_result(folder, inputs, result, self._manifest(run, inputs))
         unlabelled = float(np.mean([np.mean(ids == UNLABELLED) for ids in result.ids]))
         print(f"{len(result.instances)} instances in {len(inputs)} views, {unlabelled:.1%} of the pixels unlabelled")
@@ -115,6 +120,7 @@ class Match:
 
         parameters: dict[str, Any] = dataclasses.asdict(self.assigning if self.masks3d else self.matching)
         parameters |= {
+            "sharpen": self.sharpen,
             "segments": self.segments.resolve().name,
             "downscale": self.downscale,
             "run": run.config.method_name,

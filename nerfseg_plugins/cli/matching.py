@@ -128,6 +128,26 @@ def to_data_frame(
     )
 
 
+def sharpen(inputs: list[MatchInput], result: MatchResult) -> MatchResult:
+    """The same instances with outlines that follow the photos' edges."""
+    from nerfseg_plugins.cli.derived import read_rgb
+    from nerfseg_plugins.segments.refine import GuidedRefiner, refine_ids
+
+    refiner = GuidedRefiner()
+    pairs = zip(with_progress(inputs, len(inputs), "sharpening outlines"), result.ids, strict=True)
+    maps = [refine_ids(ids, read_rgb(item.image), refiner) for item, ids in pairs]
+    counts = np.stack([np.bincount(ids[ids >= 0], minlength=len(result.instances) + 1) for ids in maps])
+    instances = [
+        dataclasses.replace(
+            instance,
+            num_pixels=int(counts[:, instance.id].sum()),
+            num_views=int((counts[:, instance.id] > 0).sum()),
+        )
+        for instance in result.instances
+    ]
+    return dataclasses.replace(result, ids=maps, instances=instances)
+
+
 def check_output(folder: Path, segments: Path, overwrite: bool) -> None:
     """Refuse a folder whose files this command must not replace.
 
