@@ -60,7 +60,7 @@ _tiny_data = replace(
 )
 _tiny_model = replace(
     _model,
-    geometry_steps=5000,
+    geometry_steps=4000,
     implementation="torch",
     num_levels=8,
     features_per_level=4,
@@ -87,7 +87,7 @@ _tiny_model = replace(
 _tiny = replace(
     _trainer,
     method_name="instance-nerf-tiny",
-    max_num_iterations=7000,
+    max_num_iterations=6000,
     steps_per_save=1000,
     mixed_precision=False,
     pipeline=HeadPipelineConfig(datamanager=_tiny_data, model=_tiny_model),
