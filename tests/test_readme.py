@@ -54,8 +54,8 @@ def test_commands_in_order(world: Path, monkeypatch: pytest.MonkeyPatch) -> None
             continue
         run_line(line, world, monkeypatch)
         done.append(line.split()[0])
-    assert {"nerfseg", "ns-train", "ns-render"} <= set(done)
-    for made in ("metrics.json", "cloud.ply", "instances.mp4", "room/masks_noisy"):
+    assert {"nerfseg", "ns-train", "ns-eval", "ns-render"} <= set(done)
+    for made in ("metrics.json", "ns-eval.json", "cloud.ply", "instances.mp4", "room/masks_noisy"):
         assert (world / made).exists(), made
     direct = sorted(path.read_bytes() for path in (world / "masks").glob("*.png"))
     through_colours = sorted(path.read_bytes() for path in (world / "masks-of-renders").rglob("*.png"))
@@ -64,6 +64,7 @@ def test_commands_in_order(world: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def run_line(line: str, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run one command line in this process, made tiny."""
+    from nerfstudio.scripts import eval as ns_eval
     from nerfstudio.scripts import render, train
 
     runs = sorted(world.glob("outputs/*/*/*/config.yml"), key=lambda path: path.stat().st_mtime)
@@ -80,9 +81,14 @@ def run_line(line: str, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         rest = [STEPS if before == "--max-num-iterations" else word for before, word in pairs]
         total = [] if "--max-num-iterations" in rest else ["--max-num-iterations", "24"]
         arguments = [method, *shlex.split(f"{TINY} {small}"), *total, *rest]
-    entry = {"nerfseg": nerfseg, "ns-train": train.entrypoint, "ns-render": render.entrypoint}[program]
+    programs = {
+        "nerfseg": nerfseg,
+        "ns-train": train.entrypoint,
+        "ns-eval": ns_eval.entrypoint,
+        "ns-render": render.entrypoint,
+    }
     monkeypatch.setattr(sys, "argv", [program, *arguments])
-    entry()
+    programs[program]()
 
 
 def test_make() -> None:
