@@ -185,7 +185,7 @@ def test_mask2former_runs_from_a_local_folder(tmp_path: Path) -> None:
         backbone_config=backbone, num_queries=8, encoder_layers=1, decoder_layers=2, num_labels=3
     )
     transformers.Mask2FormerForUniversalSegmentation(config).save_pretrained(tmp_path)
-    transformers.Mask2FormerImageProcessor(size={"shortest_edge": 64, "longest_edge": 64}).save_pretrained(tmp_path)
+    transformers.Mask2FormerImageProcessor(size={"shortest_edge": 64, "longest_edge": 128}).save_pretrained(tmp_path)
     source = make_source("mask2former", SourceOptions(checkpoint=tmp_path, min_score=0.0))
     segments = source(IMAGE)
     assert segments.ids.shape == (64, 64) and segments.ids.min() >= -1
