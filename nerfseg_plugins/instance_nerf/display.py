@@ -187,13 +187,14 @@ def label(instance: int, names: Mapping[int, str]) -> str:
 
 
 def legend(display: InstanceDisplay, names: Mapping[int, str], picked: Optional[int] = None) -> str:
-    """The list of instances as Markdown: a colour chip, id and name, and what is special; the picked one in bold."""
+    """The list of instances as Markdown: colour chip, id and name; the picked one bold, hidden ones struck through."""
     rows = []
     for instance in range(min(display.num_ids, MAX_ROWS)):
         text = label(instance, names)
+        text = text if display.shows(instance) else f"~~{text}~~"
         text = f"**{text}**" if instance == picked else text
         red, green, blue = display.colors[instance]
-        rows.append(f"`#{red:02x}{green:02x}{blue:02x}` {text}{'' if display.shows(instance) else ' (hidden)'}")
+        rows.append(f"`#{red:02x}{green:02x}{blue:02x}` {text}")
     if display.num_ids > MAX_ROWS:
         rows.append(f"and {display.num_ids - MAX_ROWS} more")
     return "  \n".join(rows)

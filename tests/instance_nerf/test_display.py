@@ -93,7 +93,7 @@ def test_the_list_names_every_instance_with_its_colour(display):
     rows = legend(display.hide(2).recolor(1, (255, 0, 16)), {1: "chair", 2: "desk"}, picked=1).splitlines()
     assert [row.rstrip() for row in rows[1:3]] == [
         "`#ff0010` **1 chair**",
-        f"`#{bytes(palette(4)[2]).hex()}` 2 desk (hidden)",
+        f"`#{bytes(palette(4)[2]).hex()}` ~~2 desk~~",
     ]
     assert rows[0].rstrip() == f"`#{bytes(BACKGROUND_COLOR).hex()}` 0 background" and rows[3].endswith("3")
 

@@ -157,14 +157,14 @@ def test_hide_show_isolate_and_show_all(viewer, pipeline):
     panel, model = pipeline.model.panel, pipeline.model
     fire(panel.choice, "1 chair")
     fire(panel.hide)
-    assert model.display.hidden == {1} and "**1 chair** (hidden)" in panel.all_instances.content
+    assert model.display.hidden == {1} and "**~~1 chair~~**" in panel.all_instances.content
     fire(panel.hide)
     assert model.display.shows_all
     fire(panel.choice, "2 desk")
     fire(panel.isolate)
-    assert model.display.isolated == 2 and panel.all_instances.content.count("(hidden)") == 2
+    assert model.display.isolated == 2 and panel.all_instances.content.count("~~") == 4
     fire(panel.show_all)
-    assert model.display.shows_all and "(hidden)" not in panel.all_instances.content
+    assert model.display.shows_all and "~~" not in panel.all_instances.content
 
 
 def test_recolouring_changes_what_is_shown_of_the_picked_one_only(viewer, pipeline):
