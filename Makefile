@@ -19,7 +19,7 @@ demo: $(READY)
 	$(BIN)/nerfseg demo --output-path demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # Pyright cannot follow package-dir, so it is shown the package as it is on import.
 lint: $(READY)

@@ -21,11 +21,11 @@ from nerfseg_plugins.cli.room import Room  # noqa: E402
 from nerfseg_plugins.files import read_json  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
-STEPS = "12"
+STEPS = "150"
 TINY = (
-    "--pipeline.model.geometry-steps 12 --pipeline.datamanager.train-num-rays-per-batch 64 "
+    "--pipeline.model.geometry-steps 150 --pipeline.datamanager.train-num-rays-per-batch 256 "
     "--pipeline.datamanager.head-num-rays-per-batch 64 "
-    "--pipeline.model.num-levels 2 --pipeline.model.head-num-levels 2 "
+    "--pipeline.model.num-levels 4 --pipeline.model.head-num-levels 2 "
     "--machine.device-type cpu"
 )
 
@@ -41,7 +41,7 @@ def readme_commands() -> list[str]:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny capture in CAPTURE."""
     folder = tmp_path_factory.mktemp("readme")
-    Room(output_path=folder / "CAPTURE", views=6, val_views=2, width=48, height=36, objects=3).main()
+    Room(output_path=folder / "CAPTURE", views=10, val_views=3, width=48, height=36, objects=4, seed=3).main()
     return folder
 
 
@@ -79,8 +79,10 @@ def run_line(line: str, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         small = full if "tiny" not in method else ""
         pairs = zip(["", *rest], rest, strict=False)
         rest = [STEPS if before == "--max-num-iterations" else word for before, word in pairs]
-        total = [] if "--max-num-iterations" in rest else ["--max-num-iterations", "24"]
+        total = [] if "--max-num-iterations" in rest else ["--max-num-iterations", "162"]
         arguments = [method, *shlex.split(f"{TINY} {small}"), *total, *rest]
+    if arguments[0] == "match":  # so few steps make no clean depth
+        arguments += ["--min-views", "1", "--background", "given"]
     programs = {
         "nerfseg": nerfseg,
         "ns-train": train.entrypoint,
@@ -106,12 +108,12 @@ def test_make() -> None:
 def test_demo(tmp_path: Path) -> None:
     """The demo leaves everything that it names, and continues instead of starting again."""
     demo = Demo(output_path=tmp_path, geometry_steps=12, head_steps=4, video_frames=3)
-    Room(output_path=tmp_path / "room", views=6, val_views=2, width=48, height=36, objects=3).main()
+    Room(output_path=tmp_path / "room", views=10, val_views=3, width=48, height=36, objects=4, seed=3).main()
     demo.main()
     assert (tmp_path / "tour.mp4").stat().st_size > 1000
     assert (tmp_path / "contact_sheet.png").stat().st_size > 1000
-    assert len(list((tmp_path / "masks").glob("*.png"))) == 2
-    assert read_json(tmp_path / "metrics.json")["num_views"] == 2
+    assert len(list((tmp_path / "masks").glob("*.png"))) == 3
+    assert read_json(tmp_path / "metrics.json")["num_views"] == 3
     checkpoint = next(tmp_path.glob("runs/*/*/*/nerfstudio_models/*.ckpt"))
     written = checkpoint.stat().st_mtime_ns
     demo.main()
