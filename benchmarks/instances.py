@@ -142,7 +142,8 @@ def agreement(predicted: Path, truth: Path, stems: list[str]) -> dict[str, float
     scene = ContingencyTable()
     for table in tables:
         scene.add_table(table)
-    return {"pq": float(panoptic_quality(scene).pq), "pq_view": float(view_panoptic_quality(tables).pq)}
+    # PQ is None where there is nothing to find.
+    return {"pq": panoptic_quality(scene).pq or 0.0, "pq_view": view_panoptic_quality(tables).pq or 0.0}
 
 
 def measure_fox(folder: Path) -> dict[str, Any]:
@@ -158,9 +159,10 @@ def measure_fox(folder: Path) -> dict[str, Any]:
     config.pipeline.pretrained = geometry
     config_path, _ = trained(config)
     run = load_run(config_path)
+    model: Any = run.pipeline.model
     metrics = evaluate_run(run, "val", folder / "pictures").metrics
     write_contact_sheet(run, folder / "contact_sheet.png")
-    return {**chosen(metrics), "seconds": time.perf_counter() - start, "instances": len(run.pipeline.model.colors) - 1}
+    return {**chosen(metrics), "seconds": time.perf_counter() - start, "instances": len(model.colors) - 1}
 
 
 def step_times(configs: list[Any], stages: list[int], rounds: int = 6, steps: int = 10) -> list[float]:

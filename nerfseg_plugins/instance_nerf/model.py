@@ -9,6 +9,7 @@ from typing import Any, Literal, Optional
 import torch
 from nerfstudio.model_components.renderers import SemanticRenderer
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.instance_nerf.display import InstanceDisplay, shown_ids, visible_mask
@@ -18,6 +19,9 @@ from nerfseg_plugins.instance_nerf.panel import InstancePanel
 from nerfseg_plugins.scene.colors import BACKGROUND_COLOR, ids_to_colors, palette, write_palette
 from nerfseg_plugins.scene.head_model import FrozenSamples, HeadModel, HeadModelConfig
 from nerfseg_plugins.segments.masks3d import IdGrid, read_masks3d
+
+NEVER = -1e4
+"""Logit of a class that does not exist."""
 
 
 @dataclass
@@ -107,7 +111,8 @@ class InstanceModel(HeadModel):
         logits = self.logits(samples)
         ids = shown_ids(self.display, self.predict_ids({"instance_logits": logits}), scene["accumulation"])
         return {
-            "instance_logits": logits,
+            # Two channels are the one number that nerfstudio cannot show: a third one that never wins joins them.
+            "instance_logits": logits if logits.shape[-1] != 2 else pad(logits, (0, 1), value=NEVER),
             "instance_colormap": ids_to_colors(ids, self.display.colors),
             "instance_confidence": logits.softmax(dim=-1).amax(dim=-1, keepdim=True),
         }

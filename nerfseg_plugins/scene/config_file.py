@@ -9,7 +9,7 @@ import dataclasses
 import enum
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -43,16 +43,17 @@ def _resolve(name: str, modules: tuple[str, ...]) -> Any:
 def _construct_object(loader: _ConfigLoader, suffix: str, node: yaml.Node) -> Any:
     from nerfstudio.configs.base_config import PrintableConfig
 
-    kind = _resolve(suffix, _CONFIG_MODULES)
+    kind: Any = _resolve(suffix, _CONFIG_MODULES)
     if not (isinstance(kind, type) and issubclass(kind, PrintableConfig) and isinstance(node, yaml.MappingNode)):
         raise _Refused(f"it constructs {suffix}, which is not a configuration")
+    entries = dataclasses.fields(cast(Any, kind))
     values = {str(key): value for key, value in loader.construct_mapping(node, deep=True).items()}
-    known = {entry.name for entry in dataclasses.fields(kind)}
+    known = {entry.name for entry in entries}
     if unknown := values.keys() - known:
         raise _Refused(f"{suffix} has no field {sorted(unknown)[0]!r} in this version")
     config = kind.__new__(kind)  # as yaml does: the values are the state, __init__ and its defaults are not run
     config.__dict__.update(values)
-    for entry in dataclasses.fields(kind):  # fields that a newer version of the class has gained
+    for entry in entries:  # fields that a newer version of the class has gained
         if entry.name not in values:
             if entry.default is not dataclasses.MISSING:
                 config.__dict__[entry.name] = entry.default

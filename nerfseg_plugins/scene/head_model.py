@@ -9,9 +9,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, Optional, Union
+from typing import Any, Literal, NamedTuple, Optional, Union
 
 import torch
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import Frustums, RayBundle, RaySamples
 from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
@@ -248,7 +249,7 @@ class HeadModel(NerfactoModel):
 
     # Rendering -------------------------------------------------------------------------------------------------------
 
-    def forward(self, ray_bundle: Union[RayBundle, FrozenSamples]) -> dict[str, Tensor]:
+    def forward(self, ray_bundle: Union[RayBundle, Cameras, FrozenSamples]) -> dict[str, Any]:
         """Per-ray outputs of rays, or of samples that were taken before (training in the head stage alone)."""
         if isinstance(ray_bundle, FrozenSamples):
             return self.head_train_outputs(ray_bundle)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import torch
+from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 
 from nerfseg_plugins.errors import InputError
@@ -73,6 +74,7 @@ class HeadPipeline(VanillaPipeline):
         if self._pool and step % self.config.head_reuse:
             return self._pool[int(torch.randint(len(self._pool), ()))]
         bundle, batch = self.datamanager.next_train(step)
+        assert isinstance(bundle, RayBundle)
         self._pool.append((self.head_model.frozen_samples(bundle), batch))
         return self._pool[-1]
 

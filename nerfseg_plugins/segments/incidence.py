@@ -110,7 +110,7 @@ def majority(groups: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _names(points: np.ndarray, grid: VoxelGrid) -> np.ndarray:
-    finite = np.isfinite(points).all(axis=-1)
+    finite = np.asarray(np.isfinite(points).all(axis=-1))
     return np.where(finite, grid.keys(np.where(finite[..., None], points, 0.0)), -1)
 
 

@@ -61,8 +61,9 @@ def count_ballots(ballots: sparse.csr_matrix) -> VoxelLabels:
     ballots.sort_indices()
     number = len(ballots.indptr) - 1
     rows = np.repeat(np.arange(number), np.diff(ballots.indptr))
-    order = np.lexsort((ballots.indices, -ballots.data, rows))
-    row, column, votes = rows[order], ballots.indices[order], ballots.data[order]
+    cast = np.asarray(ballots.data, np.float32)
+    order = np.lexsort((ballots.indices, -cast, rows))
+    row, column, votes = rows[order], ballots.indices[order], cast[order]
     first = np.concatenate([[True], row[1:] != row[:-1]]) if len(row) else np.zeros(0, bool)
     labels = np.full(number, -1, np.int32)
     best = np.zeros(number, np.float32)
