@@ -170,6 +170,7 @@ def step_times(configs: list[Any], stages: list[int], rounds: int = 6, steps: in
     trainers = []
     for config in configs:
         config.set_timestamp()
+        config.pipeline.datamanager.data = config.data  # as ns-train does
         trainer = config.setup(local_rank=0, world_size=1)
         trainer.setup()
         trainers.append(trainer)

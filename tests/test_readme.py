@@ -99,7 +99,11 @@ def test_make() -> None:
     for target, runs in (("demo", "nerfseg demo --output-path demo"), ("test", "-m pytest")):
         # -W: as if pyproject.toml had changed, so that the set-up shows too.
         plan = subprocess.run(
-            ["make", "-n", "-W", "pyproject.toml", target], cwd=ROOT, capture_output=True, text=True, check=True
+            ["make", "--no-print-directory", "-n", "-W", "pyproject.toml", target],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         assert "pip install" in plan
         assert runs in plan.splitlines()[-1]
