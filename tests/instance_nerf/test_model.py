@@ -140,3 +140,23 @@ def test_accuracy_counts_labelled_pixels_and_means_nothing_for_per_view_ids(mode
         {"instance_logits": logits}, {"instance_ids": torch.tensor([1, 0, -1, 0])}
     )
     assert found == ({} if mode == "view" else {"instance_accuracy": pytest.approx(2 / 3)})
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("num_labels", [1, 2, 3])
+def test_logits_of_any_number_of_classes_can_be_shown(num_labels: int):
+    """Two channels are the one number that ns-render and the viewer refuse; ids and confidence do not notice."""
+    from nerfstudio.utils.colormaps import apply_colormap
+
+    model = build(num_labels).eval()
+    for parameter in model.head.parameters():
+        parameter.data.normal_()
+    geo = torch.randn(64, 3, model.field.geo_feat_dim)
+    samples = FrozenSamples(torch.rand(64, 3, 3), geo, torch.rand(64, 3, 1), torch.ones(64, 1))
+    expected = model.logits(samples)
+    shown = model.head_eval_outputs(samples, {"accumulation": torch.ones(64, 1)})
+    assert shown["instance_logits"].shape[-1] != 2
+    assert apply_colormap(shown["instance_logits"].view(8, 8, -1)).shape == (8, 8, 3)
+    ids = model.predict_ids(shown)
+    assert torch.equal(ids, expected.argmax(-1)) and len(ids.unique()) > 1
+    torch.testing.assert_close(shown["instance_confidence"][:, 0], expected.softmax(-1).amax(-1))
