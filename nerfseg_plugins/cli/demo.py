@@ -27,8 +27,8 @@ class Demo:
     """Steps that train geometry and colour."""
     head_steps: int = 1500
     """Steps that train the instance field."""
-    video_frames: int = 48
-    """Frames of the video, at 12 a second; 0 writes none."""
+    video_frames: int = 36
+    """Frames of the video, at 10 a second; 0 writes none."""
 
     def main(self) -> None:
         """Run every step and say where things are."""
@@ -119,7 +119,7 @@ def write_contact_sheet(run: "Run", path: Path, rows: int = 4) -> None:
     contact_sheet(path, titles, sheet)
 
 
-def write_tour(run: "Run", path: Path, frames: int, fps: int = 12) -> None:
+def write_tour(run: "Run", path: Path, frames: int, fps: int = 10) -> None:
     """A flight through held-out views: rendering beside instances, as mp4.
 
     Args:
