@@ -59,7 +59,7 @@ class HeadTrainer(Trainer):
         if self.device == "cpu":
             # Threads add to the gradients of hash tables in any order otherwise, and equal seeds gave unequal runs.
             torch.use_deterministic_algorithms(True, warn_only=True)
-            torch.utils.deterministic.fill_uninitialized_memory = False
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         pretrained = self._pipeline_config.pretrained
         if pretrained is not None:  # also where this run resumes: its own first start adopted them
             adopt_settings(self._model_config, pretrained)
