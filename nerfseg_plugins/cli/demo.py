@@ -128,8 +128,8 @@ def write_tour(run: "Run", path: Path, frames: int, fps: int = 10) -> None:
         frames: how many frames in all.
         fps: frames a second.
     """
-    from nerfseg_plugins.cli.pictures import write_video
     from nerfseg_plugins.cli.views import with_progress
+    from nerfseg_plugins.scene.video import write_video
 
     write_video(path, with_progress(_tour(run, frames), frames, "rendering the video"), fps)
 
