@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nerfseg_plugins import compat
 from nerfseg_plugins.errors import InputError
+from nerfseg_plugins.scene import frames
 from nerfseg_plugins.scene.checkpoint import find_checkpoint, read_checkpoint
 from nerfseg_plugins.scene.config_file import read_config
 
@@ -39,20 +40,25 @@ class Run:
 
     @property
     def transform(self) -> tuple[np.ndarray, float]:
-        """(3, 4) matrix A and scale s with x_scene = s * (A @ [x_data, 1])."""
+        """(3, 4) matrix A and scale s with x_scene = s * (A @ [x_data, 1]); see `frames.frame_transform`."""
         manager: Any = self.pipeline.datamanager
-        outputs = manager.train_dataparser_outputs
-        return outputs.dataparser_transform.double().numpy(), float(outputs.dataparser_scale)
+        return frames.frame_transform(manager.config.dataparser, manager.train_dataparser_outputs)
 
     def to_scene_frame(self, points: np.ndarray) -> np.ndarray:
         """Points (N, 3) from the data's frame to the scene's (normalised) frame."""
-        matrix, scale = self.transform
-        return (points @ matrix[:, :3].T + matrix[:, 3]) * scale
+        return frames.points_to_scene(points, *self.transform)
 
     def to_data_frame(self, points: np.ndarray) -> np.ndarray:
         """Points (N, 3) from the scene's frame to the data's (metres, where the data are metric)."""
-        matrix, scale = self.transform
-        return (points / scale - matrix[:, 3]) @ np.linalg.inv(matrix[:, :3]).T
+        return frames.points_to_data(points, *self.transform)
+
+    def pose_to_scene_frame(self, c2w: np.ndarray) -> np.ndarray:
+        """Camera-to-world (..., 3, 4) or (..., 4, 4) from the data's frame to the scene's; rotations stay rotations."""
+        return frames.pose_to_scene(c2w, *self.transform)
+
+    def pose_to_data_frame(self, c2w: np.ndarray) -> np.ndarray:
+        """Camera-to-world (..., 3, 4) or (..., 4, 4) from the scene's frame to the data's; rotations stay rotations."""
+        return frames.pose_to_data(c2w, *self.transform)
 
 
 @dataclass

@@ -47,6 +47,22 @@ def test_frames_with_a_rotation(run, monkeypatch: pytest.MonkeyPatch):
     np.testing.assert_allclose(run.to_data_frame(np.array([[-2.0, 3.0, 4.5]])), [[4.0, 5, 6]])
 
 
+def test_poses_change_frames(run, monkeypatch: pytest.MonkeyPatch):
+    """A quarter turn about z, a shift and half the size: x -> y and y -> -x, and no axis of the camera shrinks."""
+    outputs = run.pipeline.datamanager.train_dataparser_outputs
+    monkeypatch.setattr(outputs, "dataparser_transform", torch.tensor([[0.0, -1, 0, 1], [1, 0, 0, 2], [0, 0, 1, 3]]))
+    monkeypatch.setattr(outputs, "dataparser_scale", 0.5)
+    data = np.array([[0.6, 0, 0.8, 4], [0, 1, 0, 5], [-0.8, 0, 0.6, 6]])
+    scene = np.array([[0, -1, 0, -2.0], [0.6, 0, 0.8, 3.0], [-0.8, 0, 0.6, 4.5]])
+    np.testing.assert_allclose(run.pose_to_scene_frame(data), scene, atol=1e-15)
+    np.testing.assert_allclose(run.pose_to_data_frame(scene), data, atol=1e-15)
+    bottom = [[0, 0, 0, 1]]
+    homogeneous = run.pose_to_scene_frame(np.stack([np.concatenate([data, bottom])] * 2))
+    np.testing.assert_allclose(homogeneous, np.stack([np.concatenate([scene, bottom])] * 2), atol=1e-15)
+    np.testing.assert_allclose(run.pose_to_data_frame(homogeneous)[1, :3], data, atol=1e-15)
+    assert data[0, 3] == 4  # the argument is left as it was
+
+
 def test_views_are_rendered_in_order_with_what_was_asked_for(run):
     views = list(render_views(run, "val", names=("depth", "rgb")))
     assert [view.index for view in views] == [0, 1, 2]
