@@ -138,8 +138,12 @@ def find_transforms(data: Path) -> tuple[Path, dict[str, Path]]:
     return folder, files
 
 
-def read_transforms(path: Path) -> dict[str, Any]:
+def read_transforms(path: Path, posed: bool = True) -> dict[str, Any]:
     """A transforms.json whose `frames` is a non-empty list of objects with `file_path` and `transform_matrix`.
+
+    Args:
+        path: the JSON file.
+        posed: whether every frame must have its pose; photos whose cameras are asked for have none.
 
     Raises:
         InputError: it is anything else.
@@ -152,7 +156,7 @@ def read_transforms(path: Path) -> dict[str, Any]:
     for index, entry in enumerate(meta["frames"]):
         if not isinstance(entry, dict) or not isinstance(entry.get("file_path"), str) or not entry["file_path"]:
             raise InputError(f"frame {index} of {path} has no file_path; name its image")
-        if "transform_matrix" not in entry:
+        if posed and "transform_matrix" not in entry:
             raise InputError(f"frame {index} ({entry['file_path']}) of {path} has no transform_matrix; add its pose")
     return meta
 
