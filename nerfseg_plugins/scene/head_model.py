@@ -36,8 +36,9 @@ class HeadModelConfig(NerfactoModelConfig):
     geometry_steps: int = 30_000
     """Steps of the first stage, geometry and colour; the rest of the run trains the head."""
     bounds: Literal["auto", "box", "contraction", "nerfacto"] = "auto"
-    """Whether the scene ends at its box or is contracted: auto takes the box where the data declare a room, nerfacto
-    samples exactly as that method does."""
+    """Whether the scene ends at its box or is contracted: auto takes the box where the data declare a room, else
+    contraction, sampled between the data's near and far where they declare these instead of near_plane and far_plane;
+    nerfacto samples exactly as that method does."""
     head_samples_per_ray: int = 8
     """Samples of a ray that the head sees: those of largest weight."""
     head_num_levels: int = 16
@@ -149,7 +150,10 @@ class HeadModel(NerfactoModel):
         config = self.config
         bounds = config.bounds
         if bounds == "auto":
-            bounds = "box" if self.kwargs.get("metadata", {}).get("bounded", False) else "contraction"
+            metadata = self.kwargs.get("metadata", {})
+            bounds = "box" if metadata.get("bounded", False) else "contraction"
+            if bounds == "contraction" and "near" in metadata and "far" in metadata:
+                config.near_plane, config.far_plane = metadata["near"], metadata["far"]
         if bounds != "nerfacto":
             config.disable_scene_contraction = bounds == "box"
         super().populate_modules()

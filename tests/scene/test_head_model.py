@@ -1,6 +1,6 @@
 """One head on frozen geometry: what is frozen, what is computed, what is shown."""
 
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import pytest
@@ -24,8 +24,8 @@ from nerfseg_plugins.scene.run import load_run, render_views  # noqa: E402
 SAMPLES = 12
 
 
-def build(bounded: bool = True, **options: Any) -> InstanceModel:
-    """A small model with three instances; the second step is the head's first."""
+def build(bounded: bool = True, declared: Optional[dict[str, float]] = None, **options: Any) -> InstanceModel:
+    """A small model with three instances; the second step is the head's first. `declared` adds to the metadata."""
     proposal = {"hidden_dim": 8, "log2_hashmap_size": 8, "num_levels": 2, "max_res": 16, "use_linear": False}
     settings = {
         "implementation": "torch",
@@ -50,7 +50,7 @@ def build(bounded: bool = True, **options: Any) -> InstanceModel:
         InstanceModelConfig(**settings),
         scene_box=SceneBox(torch.tensor([[-1.0, -1.0, -0.5], [1.0, 1.0, 0.5]])),
         num_train_data=4,
-        metadata={"num_labels": 3, "bounded": bounded},
+        metadata={"num_labels": 3, "bounded": bounded, **(declared or {})},
     )
     for name, parameter in model.named_parameters():
         if "hash_table" in name:  # else density is the same everywhere
@@ -292,6 +292,22 @@ def test_bounds_can_be_set_against_the_data():
         model = build(bounded=True, bounds="nerfacto", disable_scene_contraction=not contracted)
         assert isinstance(model.collider, NearFarCollider)
         assert (model.field.spatial_distortion is not None) == contracted
+
+
+def planes(model: InstanceModel) -> tuple[float, float]:
+    """Near and far where rays are sampled."""
+    bundle = model.collider(rays(1))
+    return float(bundle.nears), float(bundle.fars)
+
+
+def test_a_contracted_scene_is_sampled_between_the_near_and_far_of_its_data():
+    declared = {"near": 1.25, "far": 7.5}
+    assert planes(build(bounded=False, declared=declared)) == (1.25, 7.5)
+    settings = {"near_plane": 0.5, "far_plane": 100.0}
+    assert planes(build(bounded=False, **settings)) == (0.5, 100.0), "nothing is declared"
+    for bounds in ("contraction", "nerfacto"):
+        assert planes(build(bounded=False, declared=declared, bounds=bounds, **settings)) == (0.5, 100.0)
+    assert planes(build(bounded=True, declared=declared, **settings))[0] == 0.5, "a room ends at its walls"
 
 
 @pytest.mark.parametrize("training", [True, False])
