@@ -1,0 +1,1 @@
+"""Pose inversion: the camera of a photo, found in a frozen scene."""
