@@ -75,7 +75,7 @@ def place(c2w: np.ndarray, near: float, recentring: Recentring, bound_factor: Op
     if recentring == "forward":
         average = average_pose(c2w, where)
         rotation, origin = average[:, :3].T, average[:, 3]
-    return Placement(np.concatenate([rotation, -(rotation @ origin)[:, None]], axis=1), scale)
+    return _placement(rotation, origin, scale)
 
 
 def average_pose(c2w: np.ndarray, where: str) -> np.ndarray:
@@ -122,8 +122,7 @@ def spherify(c2w: np.ndarray, where: str) -> Placement:
         raise InputError(f"the cameras of {where} share no up direction; pass --recentring none")
     z = _unit(up)
     x = _unit(np.cross(np.eye(3)[np.abs(z).argmin()], z))
-    rotation = np.stack([x, np.cross(z, x), z])
-    return Placement(np.concatenate([rotation, -(rotation @ centre)[:, None]], axis=1), 1.0 / radius)
+    return _placement(np.stack([x, np.cross(z, x), z]), centre, 1.0 / radius)
 
 
 def nearest_to_axes(c2w: np.ndarray) -> Optional[np.ndarray]:
@@ -133,6 +132,11 @@ def nearest_to_axes(c2w: np.ndarray) -> Optional[np.ndarray]:
     if np.linalg.eigvalsh(across.mean(axis=0))[0] < 1e-6:
         return None
     return np.linalg.solve(across.sum(axis=0), (across @ positions[:, :, None]).sum(axis=0)[:, 0])
+
+
+def _placement(rotation: np.ndarray, origin: np.ndarray, scale: float) -> Placement:
+    """`origin` (3,) goes to zero, the rows of `rotation` become the axes."""
+    return Placement(np.concatenate([rotation, -(rotation @ origin)[:, None]], axis=1), scale)
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:
