@@ -1,0 +1,76 @@
+"""A frozen scene as a function of rays: all that pose inversion needs to know of a model."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.models.base_model import Model
+from torch import Tensor
+
+from nerfseg_plugins.errors import InputError
+
+
+class Rendered(NamedTuple):
+    """What R rays see."""
+
+    values: Tensor
+    """(R, C) colours in [0, 1], followed by other channels where features are compared."""
+    depth: Tensor
+    """(R,) expected distance along the ray, scene units."""
+    opacity: Tensor
+    """(R,) in [0, 1]."""
+
+
+class Scene(Protocol):
+    """Anything whose rays can be rendered differentiably; a model that first encodes source images is one as well."""
+
+    def render(self, origins: Tensor, directions: Tensor) -> Rendered:
+        """Render rays (R, 3), unit directions, scene frame; differentiable by both."""
+        ...
+
+
+class FrozenScene:
+    """A trained nerfstudio model in evaluation mode whose weights take no gradient.
+
+    Args:
+        model: any ray-based model; changed in place.
+        outputs: what is compared with the photo: "rgb", or another per-ray output of the model.
+
+    Raises:
+        InputError: the model renders whole images only.
+    """
+
+    def __init__(self, model: Model, outputs: Sequence[str] = ("rgb",)) -> None:
+        if not hasattr(model, "field"):
+            raise InputError(
+                f"{type(model).__name__} renders whole images, not rays; invert a run of nerfacto or a method built on it"
+            )
+        self.model = model.eval().requires_grad_(False)
+        self.outputs = tuple(outputs)
+        self.device = model.device
+
+    def render(self, origins: Tensor, directions: Tensor) -> Rendered:
+        """Render rays; see `Scene.render`.
+
+        Raises:
+            InputError: the model has no output of a wanted name.
+        """
+        found = self.model(ray_bundle(origins, directions))
+        if missing := [name for name in self.outputs if name not in found]:
+            raise InputError(f"the run renders no {missing[0]!r}; it has {', '.join(sorted(found))}")
+        values = torch.cat([found[name] for name in self.outputs], dim=-1)
+        depth = found["expected_depth"] if "expected_depth" in found else found["depth"]
+        return Rendered(values, depth[:, 0], found["accumulation"][:, 0])
+
+
+def ray_bundle(origins: Tensor, directions: Tensor) -> RayBundle:
+    """nerfstudio's form of rays (R, 3); nothing of the frozen models looks at the footprint or the camera's index."""
+    column = origins[:, :1].detach()
+    return RayBundle(
+        origins=origins,
+        directions=directions,
+        pixel_area=torch.full_like(column, 1e-6),
+        camera_indices=torch.zeros_like(column, dtype=torch.long),
+        metadata={"directions_norm": torch.ones_like(column)},
+    )
