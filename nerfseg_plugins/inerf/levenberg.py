@@ -15,6 +15,7 @@ from torch import Tensor
 from nerfseg_plugins.inerf.poses import Pivot, moved, pivot_points, twist_jacobian, world_rays
 from nerfseg_plugins.inerf.residuals import Comparison, Photometric
 from nerfseg_plugins.inerf.scene import Scene
+from nerfseg_plugins.inerf.se3 import skew
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,9 @@ class Solution(NamedTuple):
     cost: Tensor
     """(B,) mean robust cost."""
     normal: Tensor
-    """(B, 6, 6) J^T W J of the last accepted step, about the camera."""
-    iterations: int
+    """(B, 6, 6) mean over rays of J^T W J at these poses, for twists about the camera."""
+    history: list[tuple[Tensor, Tensor]]
+    """Poses (B, 3, 4) and costs (B,) after each iteration; the best so far of each hypothesis."""
 
 
 def linearise(scene: Scene, rays: Rays, c2w: Tensor, pivot: Tensor) -> Linearised:
@@ -109,9 +111,8 @@ def levenberg(
     """
     depth = c2w.new_ones(len(c2w)) if depth is None else depth
     damping = c2w.new_full((len(c2w),), config.damping)
-    trial, best = c2w, None
-    iteration = 0
-    for iteration in range(1, config.iterations + 1):
+    trial, best, history = c2w, None, []
+    for _ in range(config.iterations):
         points = pivot_points(trial, pivot, depth)
         values, jacobian = linearise(scene, rays, trial, points)
         compared = photometric.compare(values, rays.target)
@@ -122,13 +123,14 @@ def levenberg(
             better = compared.cost < best.cost
             best = best.where(better, state)
             damping = torch.where(better, damping / 4, damping * 6).clamp(1e-6, 1e6)
+        history.append((best.c2w, best.cost))
         step = _step(best, damping, config)
         size = torch.maximum(step[:, 3:].norm(dim=-1), step[:, :3].norm(dim=-1) / depth.clamp_min(1e-6))
         if bool((size < config.tolerance).all()):
             break
         trial = moved(best.c2w, step, best.pivot)
     assert best is not None
-    return Solution(best.c2w, best.cost, best.normal, iteration)
+    return Solution(best.c2w, best.cost, _about_camera(best), history)
 
 
 class _State(NamedTuple):
@@ -154,6 +156,13 @@ def _normal_equations(compared: Comparison, jacobian: Tensor) -> tuple[Tensor, T
     count = j.shape[1]
     normal = torch.einsum("brci,brcj->bij", weighted, j) / count
     return normal, torch.einsum("brci,brc->bi", weighted, compared.residuals) / count
+
+
+def _about_camera(state: _State) -> Tensor:
+    """The normal matrix for twists about the camera c instead of the pivot p: v_p = v_c + (c - p) x omega."""
+    change = torch.eye(6, device=state.c2w.device, dtype=state.c2w.dtype).repeat(len(state.c2w), 1, 1)
+    change[:, :3, 3:] = skew(state.c2w[..., 3] - state.pivot)
+    return change.transpose(-1, -2) @ state.normal @ change
 
 
 def _step(state: _State, damping: Tensor, config: LevenbergConfig) -> Tensor:

@@ -54,6 +54,10 @@ class PyramidLevel:
         low, high = _bounds(self._model)
         return float((high - low).max()) / self.resolution
 
+    def cell_size_at(self, points: Tensor) -> Tensor:
+        """Side (N,) of a cell at points (N, 3), scene units: cells of contracted space grow with the distance."""
+        return self.cell_size * _unit(self._model, points)[1][:, 0]
+
     def render(self, origins: Tensor, directions: Tensor) -> Rendered:
         """Render rays; see `Scene.render`."""
         model = self._model
@@ -74,6 +78,11 @@ class PyramidLevel:
         rgb = model.renderer_rgb(rgb=colors, weights=weights)
         depth = model.renderer_expected_depth(weights=weights, ray_samples=samples)
         return Rendered(rgb, depth[..., 0], weights.sum(dim=-2)[..., 0])
+
+
+def can_bake(scene: FrozenScene) -> bool:
+    """Whether a model is built as nerfacto is: a field to ask at points, a sampler along rays."""
+    return all(hasattr(scene.model, part) for part in ("field", "proposal_sampler", "renderer_expected_depth"))
 
 
 @torch.no_grad()

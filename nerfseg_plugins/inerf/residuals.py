@@ -73,9 +73,7 @@ class Photometric:
                 exposure = _fit_exposure(rendered, target, weights)
                 residuals = rendered * exposure[:, :1] + exposure[:, 1:] - target
                 weights = self._weights(residuals, target)
-        return Comparison(
-            residuals, weights, self._cost(residuals, target), exposure, rendered, mixing, self.exposure
-        )
+        return Comparison(residuals, weights, self._cost(residuals, target), exposure, rendered, mixing, self.exposure)
 
     def _norm(self, residuals: Tensor, target: Tensor) -> Tensor:
         size = residuals.square().mean(dim=-1, keepdim=True).clamp_min(1e-12).sqrt()
@@ -116,5 +114,5 @@ def _fit_exposure(rendered: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     weighted = basis * weights[..., None]
     pull = 1e-3 * weights.mean(dim=1)[..., None, None] * torch.eye(2, device=rendered.device) * rendered.shape[1]
     gram = torch.einsum("brci,brcj->bcij", weighted, basis) + pull
-    right = torch.einsum("brci,brc->bci", weighted, target.expand_as(rendered)) + pull[..., 0] 
+    right = torch.einsum("brci,brc->bci", weighted, target.expand_as(rendered)) + pull[..., 0]
     return torch.linalg.solve(gram, right).transpose(-1, -2)

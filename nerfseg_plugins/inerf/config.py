@@ -1,0 +1,69 @@
+"""Settings of an estimation, and the presets that name good ones."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from nerfseg_plugins.inerf.adam import AdamConfig
+from nerfseg_plugins.inerf.levenberg import LevenbergConfig
+from nerfseg_plugins.inerf.matching import MatchingConfig
+from nerfseg_plugins.inerf.poses import Pivot
+from nerfseg_plugins.inerf.pyramid import PyramidConfig
+from nerfseg_plugins.inerf.residuals import Photometric
+from nerfseg_plugins.inerf.samplers import SamplerConfig
+
+Init = Literal["auto", "start", "nearest", "match", "global"]
+Solver = Literal["lm", "adam"]
+
+
+@dataclass(frozen=True)
+class PoseConfig:
+    """How the camera of a photo is found."""
+
+    init: Init = "auto"
+    """Where to start: the given pose, the training camera whose view is most alike, a pose from matched features,
+    hypotheses over the whole scene; or auto: given pose, matching, hypotheses, until one is confirmed."""
+    solver: Solver = "lm"
+    """Levenberg-Marquardt, or Adam as in iNeRF."""
+    rays: int = 1024
+    """Rays compared in a step."""
+    hypotheses: int = 192
+    """Starts of a global search."""
+    pivot: Pivot = "scene"
+    """What a pose turns about: the camera, the scene's origin, or the point that the camera looks at."""
+    samples_per_ray: int = 32
+    """Samples of a ray, where the model takes fewer; 0 keeps the model's."""
+    coarse: bool = True
+    """Whether to begin on coarse copies of the scene, where the start may be far off."""
+    photometric: Photometric = field(default_factory=lambda: Photometric(exposure=True))
+    """How rendering and photo are compared."""
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    """Which pixels are compared."""
+    pyramid: PyramidConfig = field(default_factory=PyramidConfig)
+    """The coarse copies."""
+    lm: LevenbergConfig = field(default_factory=LevenbergConfig)
+    """Levenberg-Marquardt's settings."""
+    adam: AdamConfig = field(default_factory=AdamConfig)
+    """Adam's settings."""
+    matching: MatchingConfig = field(default_factory=MatchingConfig)
+    """Feature matching's settings."""
+    seed: int = 0
+    """Of every random draw."""
+
+
+PRESETS: dict[str, PoseConfig] = {
+    "best": PoseConfig(),
+    "lm": PoseConfig(init="start"),
+    "adam": PoseConfig(init="start", solver="adam"),
+    "classic": PoseConfig(
+        init="start",
+        solver="adam",
+        coarse=False,
+        pivot="origin",
+        samples_per_ray=0,
+        photometric=Photometric(loss="l2"),
+        sampler=SamplerConfig(sampling="regions", uniform_share=0.0),
+        adam=AdamConfig(parameters="screw"),
+    ),
+}
+"""best: no prior needed, a given start is used. lm and adam: one start, coarse to fine. classic: the recipe of the
+iNeRF ports, to compare with."""

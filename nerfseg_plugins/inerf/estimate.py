@@ -1,0 +1,183 @@
+"""The camera of a photo: where to start, the way down, the verdict."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+from nerfseg_plugins.errors import InputError
+from nerfseg_plugins.inerf import hypotheses
+from nerfseg_plugins.inerf.config import PoseConfig
+from nerfseg_plugins.inerf.descent import Descent, Stage, Tracks
+from nerfseg_plugins.inerf.matching import Match, References, match
+from nerfseg_plugins.inerf.pixels import PhotoRays
+from nerfseg_plugins.inerf.pyramid import PyramidLevel
+from nerfseg_plugins.inerf.query import Query
+from nerfseg_plugins.inerf.result import Estimate
+from nerfseg_plugins.inerf.scene import Scene
+from nerfseg_plugins.inerf.se3 import orthonormal
+from nerfseg_plugins.inerf.verdict import Verdict, judge
+
+Attempt = tuple[Tensor, list[Stage]]
+"""Starts (B, 3, 4), and the stages that suit how far off they may be."""
+
+
+class Estimator:
+    """Finds cameras in one scene; what a scene costs once (coarse copies, references) is kept.
+
+    Args:
+        scene: the scene itself.
+        config: how to search.
+        levels: its coarse copies, coarsest first; none where it has none.
+        cameras: (N, 3, 4) training cameras, scene frame, near which hypotheses are tried.
+        references: makes the views that features are matched to; called when they are first needed.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        config: PoseConfig,
+        levels: list[PyramidLevel],
+        cameras: Tensor,
+        references: Optional[Callable[[], References]] = None,
+    ) -> None:
+        self.scene = scene
+        self.config = config
+        self.levels = levels if config.coarse else []
+        self.cameras = cameras
+        self._make_references = references
+        self._references: Optional[References] = None
+
+    def estimate(self, query: Query, start: Optional[Tensor] = None) -> Estimate:
+        """Find the camera of a photo.
+
+        Args:
+            query: the photo.
+            start: (3, 4) pose to start from, scene frame; `query.start` by default.
+
+        Returns:
+            The best estimate; `converged` says whether it may be trusted.
+
+        Raises:
+            InputError: there is nowhere to start from.
+        """
+        begin = time.perf_counter()
+        start = query.start if start is None else start
+        generator = torch.Generator().manual_seed(self.config.seed)
+        photo = PhotoRays(query, self.config.sampler)
+        descent = Descent(photo, self.config, generator)
+        found: list[tuple[Verdict, Tracks]] = []
+        tried: list[Tensor] = []
+        failures: list[str] = []
+        for poses, stages in self._attempts(photo, start, generator, failures):
+            tried.append(poses)
+            tracks = Tracks(poses, begin)
+            if self.config.solver == "lm":
+                descent.levenberg(tracks, stages)
+            else:
+                descent.adam(tracks, self._adam_stages())
+            found.append((judge(self.scene, photo, tracks.c2w[0], self.config, generator), tracks))
+            if found[-1][0].converged:
+                break
+        if not found:
+            raise InputError(f"{query.path}: {'; '.join(failures)}")
+        verdict, tracks = max(found, key=lambda pair: pair[0].score)
+        return Estimate(
+            c2w=orthonormal(tracks.c2w[0]).cpu(),
+            converged=verdict.converged,
+            reason=verdict.reason,
+            residual=verdict.residual,
+            covariance=verdict.covariance.cpu(),
+            trajectory=tracks.steps[0],
+            hypotheses=torch.cat(tried).cpu(),
+            exposure=verdict.exposure.cpu(),
+            seconds=time.perf_counter() - begin,
+        )
+
+    # Starts ----------------------------------------------------------------------------------------------------------
+
+    def _attempts(
+        self, photo: PhotoRays, start: Optional[Tensor], generator: torch.Generator, failures: list[str]
+    ) -> Iterator[Attempt]:
+        """Attempts, the cheapest first; why there is none of a kind goes to `failures`."""
+        init, device = self.config.init, photo.query.image.device
+        if start is not None and init in ("auto", "start"):
+            yield start[None].to(device), self._from_one()
+        elif init == "start":
+            failures.append("it has no pose to start from; give one, or choose another init")
+        if init in ("auto", "match"):
+            found = match(photo.query, self.references(), self.config.matching, self.config.seed)
+            if isinstance(found, Match):
+                yield found.c2w[None].to(device), self._from_near()
+            else:
+                failures.append(found.reason)
+        if init == "nearest":
+            yield self.cameras.to(device), [self._compared(), *self._from_one()]
+        if init in ("auto", "global"):
+            poses = hypotheses.around(self.cameras, self.config.hypotheses, generator)
+            yield poses.to(device), self._from_many()
+
+    def references(self) -> References:
+        """The views that features are matched to.
+
+        Raises:
+            InputError: this estimator was given none.
+        """
+        if self._references is None:
+            if self._make_references is None:
+                raise InputError("the run has no views to match features with; choose another init")
+            self._references = self._make_references()
+        return self._references
+
+    # Ways down -------------------------------------------------------------------------------------------------------
+
+    def _from_near(self) -> list[Stage]:
+        """From a pose that is off by a few pixels: the finest copy, then the scene."""
+        fine = [Stage("fine", level, self.config.rays, 8) for level in self.levels[-1:]]
+        return [*fine, self._last()]
+
+    def _from_one(self) -> list[Stage]:
+        """From one pose that may be far off."""
+        if not self.levels:
+            return [replace(self._last(), iterations=30)]
+        count = len(self.levels)
+        steps = [max(8, 30 - 8 * place) for place in range(count)]
+        return [
+            *(
+                Stage(f"level {place}", level, self.config.rays, steps[place], tolerance=2.0 ** (count - 1 - place))
+                for place, level in enumerate(self.levels)
+            ),
+            self._last(),
+        ]
+
+    def _from_many(self) -> list[Stage]:
+        """From hypotheses all over the scene: most are culled on the coarsest copy."""
+        if not self.levels:
+            last = self._last()
+            return [replace(last, rays=128, iterations=0, keep=16), replace(last, rays=256, keep=4), last]
+        coarsest = self.levels[0]
+        stages = [
+            Stage("search", coarsest, 128, 0, keep=24),
+            Stage("search", coarsest, 128, 6, keep=6, resample=2, tolerance=4.0),
+            Stage("search", coarsest, 192, 8, keep=6, tolerance=4.0),
+        ]
+        for place, level in enumerate(self.levels[1:], start=1):
+            keep = max(1, 4 - place)
+            stages.append(Stage(f"level {place}", level, min(256 * place, self.config.rays), 10, keep=keep))
+        return [*stages, self._last()]
+
+    def _compared(self) -> Stage:
+        scene = self.levels[0] if self.levels else self.scene
+        return Stage("compare", scene, 256, 0)
+
+    def _last(self) -> Stage:
+        return Stage("scene", self.scene, self.config.rays, min(self.config.lm.iterations, 8))
+
+    def _adam_stages(self) -> list[tuple[Stage, float]]:
+        """Stages of Adam with their shares of its steps: three fifths on the copies, if there are any."""
+        share = 0.6 / max(len(self.levels), 1)
+        coarse = [(Stage(f"level {i}", level, self.config.rays, 0), share) for i, level in enumerate(self.levels)]
+        return [*coarse, (self._last(), 1.0)]

@@ -1,0 +1,61 @@
+"""What pose inversion takes from a loaded run."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from nerfstudio.cameras.cameras import Cameras
+from torch import Tensor
+
+from nerfseg_plugins.inerf.config import PoseConfig
+from nerfseg_plugins.inerf.estimate import Estimator
+from nerfseg_plugins.inerf.matching import References, rendered_views
+from nerfseg_plugins.inerf.pyramid import bake, can_bake
+from nerfseg_plugins.inerf.scene import FrozenScene
+from nerfseg_plugins.scene.run import Run
+
+
+def estimator_of_run(run: Run, config: PoseConfig) -> Estimator:
+    """An estimator for the scene of a run; bakes its coarse copies.
+
+    Raises:
+        InputError: the run's model renders whole images only.
+    """
+    scene = FrozenScene(run.pipeline.model, samples_per_ray=config.samples_per_ray)
+    levels = bake(scene, config.pyramid) if config.coarse and can_bake(scene) else []
+    cameras = training_cameras(run)
+    return Estimator(scene, config, levels, cameras.camera_to_worlds, lambda: _references(run, scene, cameras, config))
+
+
+def training_cameras(run: Run) -> Cameras:
+    """The cameras (N) that the run was trained with, scene frame."""
+    return run.dataset("train").cameras.to(run.pipeline.device)
+
+
+def background_of(run: Run) -> tuple[float, float, float]:
+    """RGB in [0, 1] that the run puts behind photos with transparency."""
+    model: Any = run.pipeline.model
+    background = model.renderer_rgb.background_color
+    if isinstance(background, Tensor):
+        return tuple(background.tolist())  # type: ignore[return-value]
+    if background in ("random", "black"):  # in evaluation, nothing is added behind what was trained on random colours
+        return (0.0, 0.0, 0.0)
+    alpha = getattr(run.config.pipeline.datamanager.dataparser, "alpha_color", None)  # type: ignore[attr-defined]
+    return (0.0, 0.0, 0.0) if alpha == "black" else (1.0, 1.0, 1.0)
+
+
+def _references(run: Run, scene: FrozenScene, cameras: Cameras, config: PoseConfig) -> References:
+    if config.matching.references == "rendered":
+        return References.build(scene, rendered_views(scene, cameras, config.matching.max_side), config.matching)
+    return References.build(scene, _photos(run, cameras), config.matching)
+
+
+def _photos(run: Run, cameras: Cameras) -> Iterator[tuple[Tensor, Cameras]]:
+    """The training photos (H, W, 3) with their cameras."""
+    dataset = run.dataset("train")
+    background = torch.tensor(background_of(run))
+    for index in range(len(dataset)):
+        image = dataset[index]["image"].float()
+        if image.shape[-1] == 4:
+            image = image[..., :3] * image[..., 3:] + background * (1 - image[..., 3:])
+        yield image.to(run.pipeline.device), cameras[index : index + 1]
