@@ -12,15 +12,15 @@ from nerfseg_plugins.inerf.levenberg import Rays
 from nerfseg_plugins.inerf.scene import Rendered, Scene
 
 WAVES = [
-    [(1.9, 0.7, 1.1, 0.3), (-0.8, 2.3, -1.4, 1.9)],
-    [(2.2, -1.2, 0.6, 2.5), (0.9, 1.7, 2.0, 0.8)],
-    [(-1.5, -2.1, 1.3, 1.2), (2.5, 0.4, -1.8, 4.0)],
+    [(1.9, 0.7, 1.1, 0.3), (-1.6, 4.3, -2.4, 1.9)],
+    [(2.2, -1.2, 0.6, 2.5), (2.9, 2.7, 4.0, 0.8)],
+    [(-1.5, -2.1, 1.3, 1.2), (4.5, 1.4, -2.8, 4.0)],
 ]
 """Of each channel: wave vectors and phases (x, y, z, phase)."""
 
 
 def paint(points: Tensor) -> Tensor:
-    """Colours (..., 3) in [0.1, 0.9] of points (..., 3): two waves per channel, some 2.5 units long."""
+    """Colours (..., 3) in [0.1, 0.9] of points (..., 3): a wave some 2.5 units long and one of half that each."""
     waves = torch.tensor(WAVES, dtype=points.dtype, device=points.device)  # (3, 2, 4)
     phase = torch.einsum("...k,cwk->...cw", points, waves[..., :3]) + waves[..., 3]
     return 0.5 + 0.2 * phase.sin().sum(dim=-1)
