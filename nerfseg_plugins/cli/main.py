@@ -16,6 +16,7 @@ SUBCOMMANDS = {
     "refine": "Refine",
     "eval": "Eval",
     "export": "Export",
+    "pose": "Pose",
 }
 """Subcommand -> its class in the module of the same name."""
 

@@ -1,0 +1,28 @@
+"""`nerfseg pose`: where in a trained scene photos were taken."""
+
+from dataclasses import dataclass
+from typing import Annotated, Union
+
+import tyro
+
+from nerfseg_plugins.cli.pose_benchmark import PoseBenchmark
+from nerfseg_plugins.cli.pose_estimate import PoseEstimate
+
+
+@dataclass
+class Pose:
+    """Find the cameras of photos in a trained scene."""
+
+    what: tyro.conf.OmitArgPrefixes[
+        tyro.conf.OmitSubcommandPrefixes[
+            Union[
+                Annotated[PoseEstimate, tyro.conf.subcommand("estimate")],
+                Annotated[PoseBenchmark, tyro.conf.subcommand("benchmark")],
+            ]
+        ]
+    ]
+    """What to do."""
+
+    def main(self) -> None:
+        """Run the chosen command."""
+        self.what.main()

@@ -1,0 +1,194 @@
+"""What the `nerfseg pose` commands share: which photos, how to search, and how results are shown."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Optional
+
+from nerfseg_plugins.errors import InputError
+
+if TYPE_CHECKING:
+    from nerfseg_plugins.inerf.config import PoseConfig
+    from nerfseg_plugins.inerf.lens import LensConfig
+    from nerfseg_plugins.inerf.query import Query
+    from nerfseg_plugins.scene.run import Run
+
+Preset = Literal["best", "lm", "adam", "classic"]
+
+
+@dataclass
+class LensOptions:
+    """The lens that all photos were taken with, in pixels of the photos; unset: what is listed beside them."""
+
+    fl_x: Optional[float] = None
+    """Focal length in pixels."""
+    fl_y: Optional[float] = None
+    """Vertical focal length in pixels; unset: fl_x."""
+    fov: Optional[float] = None
+    """Instead of fl_x: horizontal field of view in degrees."""
+    cx: Optional[float] = None
+    """Principal point from the left edge; unset: the middle."""
+    cy: Optional[float] = None
+    """Principal point from the upper edge; unset: the middle."""
+    k1: float = 0.0
+    """First radial distortion of OpenCV's model."""
+    k2: float = 0.0
+    """Second radial distortion."""
+    k3: float = 0.0
+    """Third radial distortion."""
+    k4: float = 0.0
+    """Fourth radial distortion."""
+    p1: float = 0.0
+    """First tangential distortion."""
+    p2: float = 0.0
+    """Second tangential distortion."""
+    camera_model: Literal[
+        "OPENCV", "OPENCV_FISHEYE", "EQUIRECTANGULAR", "PINHOLE", "SIMPLE_PINHOLE", "RADIAL", "SIMPLE_RADIAL"
+    ] = "OPENCV"
+    """Projection."""
+    like_run: bool = False
+    """Whether the photos are the run's own camera's: its intrinsics are scaled to their size."""
+
+    def lens(self) -> "LensConfig":
+        """The lens as the readers of photos want it."""
+        from nerfseg_plugins.inerf.lens import LensConfig
+
+        return LensConfig(**dataclasses.asdict(self))
+
+
+@dataclass
+class SearchOptions:
+    """How poses are searched."""
+
+    preset: Preset = "best"
+    """best: a given start, then feature matching, then hypotheses over the whole scene. lm, adam: from a given start,
+    coarse to fine. classic: the recipe of the iNeRF ports, to compare with. What is set below overrides it."""
+    init: Optional[Literal["auto", "start", "nearest", "match", "global"]] = None
+    """Where to start: the given pose, the training camera whose view is most alike, matched features, hypotheses over
+    the whole scene, or auto: one after the other until an estimate is confirmed."""
+    rays: Optional[int] = None
+    """Rays compared in a step."""
+    steps: Optional[int] = None
+    """Steps of Adam, or at most of Levenberg-Marquardt on the scene itself."""
+    hypotheses: Optional[int] = None
+    """Starts of a global search."""
+    sampling: Optional[Literal["random", "points", "regions", "gradient"]] = None
+    """Which pixels are compared: any, interest points (SIFT), regions around those, or those on edges."""
+    loss: Optional[Literal["l2", "l1", "huber", "cauchy", "mape"]] = None
+    """Cost of a residual."""
+    channels: Optional[Literal["rgb", "chroma"]] = None
+    """Compare colours, or only their hue and saturation."""
+    exposure: Optional[bool] = None
+    """Whether brightness and tint are fitted to every photo."""
+    coarse: Optional[bool] = None
+    """Whether to begin on coarse copies of the scene, where the start may be far off."""
+    samples_per_ray: Optional[int] = None
+    """Samples of a ray, where the model takes fewer; 0 keeps the model's."""
+    seed: int = 0
+    """Of every random draw."""
+
+    def config(self) -> "PoseConfig":
+        """The preset with what is overridden.
+
+        Raises:
+            InputError: a number is out of range.
+        """
+        from nerfseg_plugins.inerf.config import PRESETS
+
+        for name, least in (("rays", 6), ("steps", 1), ("hypotheses", 1), ("samples_per_ray", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InputError(f"--{name.replace('_', '-')} is {value}; give {least} or more")
+        config = PRESETS[self.preset]
+        config = dataclasses.replace(
+            config,
+            seed=self.seed,
+            sampler=_overridden(config.sampler, sampling=self.sampling),
+            photometric=_overridden(
+                config.photometric, loss=self.loss, channels=self.channels, exposure=self.exposure
+            ),
+            lm=_overridden(config.lm, iterations=self.steps),
+            adam=_overridden(config.adam, steps=self.steps),
+        )
+        names = ("init", "rays", "hypotheses", "coarse", "samples_per_ray")
+        return _overridden(config, **{name: getattr(self, name) for name in names})
+
+
+@dataclass
+class PhotoOptions:
+    """Which photos, and what is known of them."""
+
+    images: list[Path]
+    """Photos, folders of photos, or transforms.json files that list some."""
+    start: Optional[Path] = None
+    """JSON file with poses to start from, in the data's frame, like a transforms.json or an earlier poses.json."""
+    truth: Optional[Path] = None
+    """JSON file with the true poses, in the data's frame; estimates are measured against them."""
+    poses_are: Literal["start", "truth"] = "start"
+    """What the poses in a transforms.json among --images are."""
+    masks: Optional[Path] = None
+    """Id mask of the photo, or folder of masks named as the photos; 0 hides a pixel (moving things, the sky)."""
+    max_side: Optional[int] = None
+    """Photos whose longer side has more pixels are made smaller."""
+    lens: LensOptions = field(default_factory=LensOptions)
+    """The lens."""
+
+    def read(self, run: "Run") -> "list[Query]":
+        """The photos, in the scene frame of a run.
+
+        Raises:
+            InputError: a photo or what is known of it cannot be used.
+        """
+        from nerfseg_plugins.inerf.of_run import background_of, training_cameras
+        from nerfseg_plugins.inerf.query import QueryConfig, read_poses, read_queries
+
+        config = QueryConfig(
+            lens=self.lens.lens(),
+            masks=self.masks,
+            start=self.start,
+            poses_are=self.poses_are,
+            max_side=self.max_side,
+            background=background_of(run),
+        )
+        cameras = training_cameras(run)
+        queries = read_queries(self.images, run.transform, config, cameras, run.pipeline.device)
+        if self.truth is None:
+            return queries
+        truths = read_poses(self.truth, run.transform)
+        if not any(query.path.stem in truths for query in queries):
+            raise InputError(f"{self.truth} has no pose for any of the photos (first: {queries[0].path})")
+        device = run.pipeline.device
+        return [
+            dataclasses.replace(query, truth=truths[query.path.stem].to(device))
+            if query.path.stem in truths
+            else query
+            for query in queries
+        ]
+
+
+def open_run(load_config: Path, test_mode: Literal["test", "val"] = "val") -> "Run":
+    """Load a run whose scene can be inverted.
+
+    Raises:
+        InputError: there is no run, it cannot be loaded, or it is of a method that renders whole images.
+    """
+    from nerfseg_plugins import compat
+
+    compat.apply()
+    from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanagerConfig
+
+    from nerfseg_plugins.scene.config_file import read_config
+    from nerfseg_plugins.scene.run import load_run
+
+    config = read_config(load_config)
+    if isinstance(config.pipeline.datamanager, FullImageDatamanagerConfig):
+        raise InputError(
+            f"{load_config} is a run of {config.method_name}, which renders whole images, not rays; pass a run of "
+            "nerfacto or of a method built on it"
+        )
+    return load_run(load_config, test_mode)
+
+
+def _overridden(config: Any, **values: Any) -> Any:
+    """A configuration with those values that are set."""
+    return dataclasses.replace(config, **{name: value for name, value in values.items() if value is not None})
