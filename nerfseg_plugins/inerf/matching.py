@@ -13,7 +13,7 @@ import torch
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
-from nerfseg_plugins.inerf.features import Keypoints, find_keypoints, keypoint_rays
+from nerfseg_plugins.inerf.keypoints import Keypoints, find_keypoints, keypoint_rays
 from nerfseg_plugins.inerf.pnp import PnPConfig, Sightings, solve_pnp
 from nerfseg_plugins.inerf.query import Query
 from nerfseg_plugins.inerf.scene import Scene

@@ -19,6 +19,7 @@ _FLAT = 0.2
 """Points are tried as a plane if their extent across it is less than this share of the lesser extent along it."""
 _RIVAL = 0.8
 """A second pose is as good as the first if this share of the keypoints agrees with it."""
+_NO_DISTORTION = np.zeros(4)
 _GL_TO_CV = np.diag([1.0, -1.0, -1.0])
 
 Array = NDArray[np.float64]
@@ -34,8 +35,8 @@ class PnPConfig:
     """Distance in pixels (of the image's middle) up to which a keypoint agrees with a pose."""
     iterations: int = 3000
     """Minimal sets of points that are tried at most."""
-    min_spread: float = 0.02
-    """Smallest standard deviation of the agreeing keypoints across the photo, radians in the narrowest direction."""
+    min_spread: float = 6.0
+    """Smallest standard deviation of the agreeing keypoints across the photo, pixels in the narrowest direction."""
     max_uncertainty: float = 0.03
     """Largest standard deviation of the camera's position, as a share of its distance to the points."""
 
@@ -126,7 +127,7 @@ def refine_pose(c2w: Array, sightings: Sightings, pixel: float, max_error: float
         errors = np.linalg.norm(residuals, axis=1) / pixel
         inliers = errors < max_error
         if inliers.sum() < 3:
-            break
+            return Pose(c2w, inliers, np.inf, np.full((6, 6), np.inf))
         weights = 1 / (1 + errors[inliers] ** 2)
         weighted = jacobian[inliers] * weights[:, None, None]
         normal = np.einsum("mri,mrj->ij", weighted, jacobian[inliers])
@@ -137,7 +138,7 @@ def refine_pose(c2w: Array, sightings: Sightings, pixel: float, max_error: float
         if np.abs(step[3:]).max() < 1e-8:
             break
     # Several sightings of one keypoint err alike: they count as one.
-    repeats = inliers.sum() / max(sightings.at(inliers).distinct, 1)
+    repeats = inliers.sum() / sightings.at(inliers).distinct
     variance = (pixel * max(rms, 0.1)) ** 2 / 2 * repeats
     return Pose(c2w, inliers, rms, variance * np.linalg.pinv(normal, rcond=1e-15, hermitian=True))
 
@@ -164,29 +165,41 @@ def _linearise(c2w: Array, sightings: Sightings) -> tuple[Array, Array]:
 
 
 def _ransac(sightings: Sightings, pixel: float, config: PnPConfig, seed: int) -> Optional[Array]:
-    """(3, 4) c2w with most support, from minimal sets (P3P; Ke and Roumeliotis 2017)."""
+    """(3, 4) c2w with most support, from minimal sets (AP3P; Ke and Roumeliotis 2017).
+
+    The pose of all that agree is SQPnP's (Terzakis and Lourakis 2020): RANSAC's own last step, EPnP, fails on planes.
+    """
     import cv2
 
     order = np.random.default_rng(seed).permutation(len(sightings.points))
     shuffled = sightings.at(order)
-    found, rotation, translation, _ = cv2.solvePnPRansac(
+    agreeing = cv2.solvePnPRansac(
         np.ascontiguousarray(shuffled.points),
         _flat_image(shuffled.directions),
         np.eye(3),
-        None,
+        _NO_DISTORTION,
         iterationsCount=config.iterations,
         reprojectionError=config.max_error * pixel,
         confidence=0.9999,
         flags=cv2.SOLVEPNP_AP3P,
+    )[3]
+    if agreeing is None or len(agreeing) < 4:
+        return None
+    rows = shuffled.at(np.asarray(agreeing)[:, 0])
+    found, rotation, translation = cv2.solvePnP(
+        np.ascontiguousarray(rows.points),
+        _flat_image(rows.directions),
+        np.eye(3),
+        _NO_DISTORTION,
+        flags=cv2.SOLVEPNP_SQPNP,
     )
     return _c2w(rotation, translation) if found else None
 
 
 def _undetermined(agreeing: Sightings, pose: Pose, pixel: float, config: PnPConfig) -> Optional[str]:
     """Why the agreeing sightings determine no pose, if they do not."""
-    deviations = np.linalg.svd(agreeing.directions - agreeing.directions.mean(axis=0), compute_uv=False)
-    deviations /= np.sqrt(len(agreeing.directions))
-    if deviations[0] < 2 * config.min_spread:
+    deviations = _deviations(agreeing.directions) / pixel
+    if deviations[0] < 3 * config.min_spread:
         return f"the {agreeing.distinct} keypoints of the photo that agree on a pose lie in one small spot of it"
     if deviations[1] < config.min_spread:
         return f"the {agreeing.distinct} keypoints of the photo that agree on a pose lie on one line"
@@ -204,6 +217,15 @@ def _undetermined(agreeing: Sightings, pose: Pose, pixel: float, config: PnPConf
             f"{open_share:.1%} of its distance"
         )
     return None
+
+
+def _deviations(directions: Array) -> Array:
+    """Standard deviations (2,) of directions (M, 3) across their mean, radians, the larger one first."""
+    mean = directions.mean(axis=0)
+    mean /= np.linalg.norm(mean)
+    # What differs along the mean is how a line bends over the sphere.
+    across = directions - (directions @ mean)[:, None] * mean
+    return np.linalg.svd(across - across.mean(axis=0), compute_uv=False)[:2] / np.sqrt(len(directions))
 
 
 def _mirrored(agreeing: Sightings, pose: Pose, pixel: float, config: PnPConfig) -> Optional[float]:
@@ -224,7 +246,7 @@ def _mirrored(agreeing: Sightings, pose: Pose, pixel: float, config: PnPConfig) 
         np.ascontiguousarray(agreeing.points - across[:, None] * axes[2]),
         _flat_image(agreeing.directions),
         np.eye(3),
-        None,
+        _NO_DISTORTION,
         flags=cv2.SOLVEPNP_IPPE,
     )
     for rotation, translation in zip(rotations[:count], translations[:count], strict=True):
@@ -241,15 +263,15 @@ def _flat_image(directions: Array) -> Array:
     return np.ascontiguousarray(directions[:, :2] / -directions[:, 2:] * [1.0, -1.0])
 
 
-def _c2w(rotation: Array, translation: Array) -> Array:
+def _c2w(rotation: np.ndarray, translation: np.ndarray) -> Array:
     """(3, 4) camera-to-world, OpenGL axes, from OpenCV's world-to-camera rotation vector and translation."""
-    turned = _turn(np.asarray(rotation, dtype=np.float64).reshape(3)).T
-    position = -turned @ np.asarray(translation, dtype=np.float64).reshape(3, 1)
+    turned = _turn(rotation.reshape(3)).T
+    position = -turned @ translation.reshape(3, 1)
     return np.concatenate([turned @ _GL_TO_CV, position], axis=1)
 
 
-def _turn(vector: Array) -> Array:
-    return exp_so3(torch.from_numpy(np.ascontiguousarray(vector))).numpy()
+def _turn(vector: np.ndarray) -> Array:
+    return exp_so3(torch.tensor(vector, dtype=torch.float64)).numpy()
 
 
 def _skew(vectors: Array) -> Array:
