@@ -12,7 +12,7 @@ from nerfseg_plugins.errors import InputError  # noqa: E402
 from nerfseg_plugins.inerf.scene import FrozenScene  # noqa: E402
 
 from ..instance_nerf.slabs import DIRECTION, START, slab_model  # noqa: E402
-from .test_pyramid import balls, views  # noqa: E402
+from .test_pyramid import balls, in_box, views  # noqa: E402
 
 AHEAD = torch.tensor([START, (-0.2, 0.0, 0.0)]), torch.tensor([DIRECTION, DIRECTION])
 """From the start, and from between the first two slabs."""
@@ -24,6 +24,14 @@ def test_what_rays_see():
     torch.testing.assert_close(rendered.values, torch.tensor([[1.0, 0, 0], [0, 1, 0]]), atol=1e-3, rtol=0)
     torch.testing.assert_close(rendered.depth, torch.tensor([0.5, 0.3]), atol=0.01, rtol=0)
     torch.testing.assert_close(rendered.opacity, torch.ones(2), atol=1e-3, rtol=0)
+
+
+def test_depth_is_the_expected_one():
+    """Behind soft borders the median is another one, and it has no derivative."""
+    origins, directions = views()
+    found, there = balls(contracted=False).render(origins, directions), in_box(origins, directions)
+    solid = there.opacity > 0.9
+    assert float((found.depth - there.depth)[solid].abs().mean()) < 5e-4
 
 
 def test_features_are_compared_where_they_are_asked_for():
