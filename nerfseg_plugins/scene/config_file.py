@@ -40,11 +40,19 @@ def _resolve(name: str, modules: tuple[str, ...]) -> Any:
     return found
 
 
-def _construct_object(loader: _ConfigLoader, suffix: str, node: yaml.Node) -> Any:
+def _is_settings(kind: Any) -> bool:
+    """Whether a class holds values: a configuration, or a dataclass of ours, which configurations hold."""
     from nerfstudio.configs.base_config import PrintableConfig
 
+    if not isinstance(kind, type):
+        return False
+    ours = kind.__module__.startswith("nerfseg_plugins.") and dataclasses.is_dataclass(kind)
+    return issubclass(kind, PrintableConfig) or ours
+
+
+def _construct_object(loader: _ConfigLoader, suffix: str, node: yaml.Node) -> Any:
     kind: Any = _resolve(suffix, _CONFIG_MODULES)
-    if not (isinstance(kind, type) and issubclass(kind, PrintableConfig) and isinstance(node, yaml.MappingNode)):
+    if not (_is_settings(kind) and isinstance(node, yaml.MappingNode)):
         raise _Refused(f"it constructs {suffix}, which is not a configuration")
     entries = dataclasses.fields(cast(Any, kind))
     values = {str(key): value for key, value in loader.construct_mapping(node, deep=True).items()}
