@@ -7,6 +7,7 @@ import tyro
 
 from nerfseg_plugins.cli.pose_benchmark import PoseBenchmark
 from nerfseg_plugins.cli.pose_estimate import PoseEstimate
+from nerfseg_plugins.cli.pose_track import PoseTrack
 
 
 @dataclass
@@ -18,6 +19,7 @@ class Pose:
             Union[
                 Annotated[PoseEstimate, tyro.conf.subcommand("estimate")],
                 Annotated[PoseBenchmark, tyro.conf.subcommand("benchmark")],
+                Annotated[PoseTrack, tyro.conf.subcommand("track")],
             ]
         ]
     ]

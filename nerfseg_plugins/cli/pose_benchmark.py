@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from nerfseg_plugins.cli.pose_options import Preset, SearchOptions, open_run
+from nerfseg_plugins.cli.pose_options import Preset, SearchChanges, open_run
 from nerfseg_plugins.cli.views import with_progress
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.files import write_json
@@ -42,8 +42,8 @@ class PoseBenchmark:
     output_path: Path = Path("benchmark.json")
     """JSON file to write: settings, figures and all trials."""
     protocol: Literal["synthetic", "forward", "small", "truth", "global"] = "synthetic"
-    """Starts. synthetic: up to 40 degrees about the world's origin, then up to 0.2 scene units along each axis. forward:
-    40 degrees and 0.1. small: 10 degrees and 0.05. truth: the true pose. global: none is given."""
+    """Starts. synthetic: up to 40 degrees about the world's origin, then up to 0.2 scene units along each axis;
+    forward: 40 degrees and 0.1; small: 10 degrees and 0.05; truth: the true pose; global: none is given."""
     presets: tuple[Preset, ...] = ("best", "lm", "adam", "classic")
     """What to compare; with global: best alone, the others need a start."""
     views: int = 5
@@ -64,7 +64,7 @@ class PoseBenchmark:
     """A position that is off by less is right."""
     unit: Literal["scene", "data"] = "scene"
     """The unit of max_translation: of the scene, which is normalised, or of the data."""
-    search: SearchOptions = field(default_factory=SearchOptions)
+    search: SearchChanges = field(default_factory=SearchChanges)
     """What to change in all presets; the seed is also that of the starts."""
 
     def main(self) -> None:
@@ -114,8 +114,10 @@ class PoseBenchmark:
                 option = f"--{name.replace('_', '-')}"
                 raise InputError(f"{option} is {getattr(self, name)}; give a number between {round(low)} and {high}")
         for preset in self.presets:
-            if self.protocol == "global" and dataclasses.replace(self.search, preset=preset).config().init == "start":
-                raise InputError(f"preset {preset} needs a start, and the protocol global gives none; use --presets best")
+            if self.protocol == "global" and self.search.changed(preset).init == "start":
+                raise InputError(
+                    f"preset {preset} needs a start, and the protocol global gives none; use --presets best"
+                )
 
     def _trials(
         self, run: Any, preset: Preset, queries: "Sequence[Query]", starts: "Sequence[Sequence[Any]]"
@@ -123,7 +125,7 @@ class PoseBenchmark:
         from nerfseg_plugins.inerf.of_run import estimator_of_run
         from nerfseg_plugins.inerf.protocol import trials
 
-        estimator = estimator_of_run(run, dataclasses.replace(self.search, preset=preset).config())
+        estimator = estimator_of_run(run, self.search.changed(preset))
         return with_progress(trials(estimator, queries, starts), len(queries) * self.starts, f"preset {preset}")
 
     def _print_table(self, found: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nerfseg_plugins.cli.pictures import contact_sheet
-from nerfseg_plugins.cli.pose_options import PhotoOptions, SearchOptions, open_run
+from nerfseg_plugins.cli.pose_options import PhotoOptions, SearchOptions, not_trusted, open_run
 from nerfseg_plugins.cli.views import with_progress
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.files import sha256_file, write_json
@@ -71,7 +71,10 @@ class PoseEstimate:
             convergence_plot(self.output_path / "convergence.png", entries)
         write_json(self.output_path / "metrics.json", figures(entries, run.transform[1]))
         print_table(entries, run.transform[1])
-        print(verdict(entries))
+        bad = [query.name for query, estimate in entries if not estimate.converged]
+        print(
+            f"{len(entries) - len(bad)} of {len(entries)} photos converged", not_trusted(bad), sep="\n" if bad else ""
+        )
         print(f"wrote poses.json, metrics.json and pictures into {self.output_path}")
 
     def _estimate(self, run: "Run", queries: "list[Query]", config: "PoseConfig", results: Any) -> None:
@@ -190,13 +193,3 @@ def errors(query: "Query", estimate: "Estimate", scale: float) -> list[str]:
         return ["", ""]
     pair = estimate.c2w.numpy()[None], query.truth.cpu().numpy()[None]
     return [f"{translation_error(*pair)[0] / scale:.3g}", f"{rotation_error_degrees(*pair)[0]:.3g}"]
-
-
-def verdict(entries: "Sequence[Entry]") -> str:
-    """One line: how many poses may be trusted, and which may not."""
-    bad = [query.name for query, estimate in entries if not estimate.converged]
-    text = f"{len(entries) - len(bad)} of {len(entries)} photos converged"
-    if not bad:
-        return text
-    shown = ", ".join(bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
-    return f"{text}; NOT CONVERGED, do not trust the poses of: {shown}"

@@ -1,6 +1,7 @@
 """What the `nerfseg pose` commands share: which photos, how to search, and how results are shown."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Optional
@@ -57,12 +58,9 @@ class LensOptions:
 
 
 @dataclass
-class SearchOptions:
-    """How poses are searched."""
+class SearchChanges:
+    """What to change in a preset; unset: nothing."""
 
-    preset: Preset = "best"
-    """best: a given start, then feature matching, then hypotheses over the whole scene. lm, adam: from a given start,
-    coarse to fine. classic: the recipe of the iNeRF ports, to compare with. What is set below overrides it."""
     init: Optional[Literal["auto", "start", "nearest", "match", "global"]] = None
     """Where to start: the given pose, the training camera whose view is most alike, matched features, hypotheses over
     the whole scene, or auto: one after the other until an estimate is confirmed."""
@@ -78,7 +76,7 @@ class SearchOptions:
     """Cost of a residual."""
     channels: Optional[Literal["rgb", "chroma"]] = None
     """Compare colours, or only their hue and saturation."""
-    exposure: Optional[bool] = None
+    fit_exposure: Optional[bool] = None
     """Whether brightness and tint are fitted to every photo."""
     coarse: Optional[bool] = None
     """Whether to begin on coarse copies of the scene, where the start may be far off."""
@@ -87,8 +85,8 @@ class SearchOptions:
     seed: int = 0
     """Of every random draw."""
 
-    def config(self) -> "PoseConfig":
-        """The preset with what is overridden.
+    def changed(self, preset: Preset) -> "PoseConfig":
+        """A preset with the changes.
 
         Raises:
             InputError: a number is out of range.
@@ -99,19 +97,36 @@ class SearchOptions:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"--{name.replace('_', '-')} is {value}; give {least} or more")
-        config = PRESETS[self.preset]
+        config = PRESETS[preset]
         config = dataclasses.replace(
             config,
             seed=self.seed,
             sampler=_overridden(config.sampler, sampling=self.sampling),
             photometric=_overridden(
-                config.photometric, loss=self.loss, channels=self.channels, exposure=self.exposure
+                config.photometric, loss=self.loss, channels=self.channels, exposure=self.fit_exposure
             ),
             lm=_overridden(config.lm, iterations=self.steps),
             adam=_overridden(config.adam, steps=self.steps),
         )
         names = ("init", "rays", "hypotheses", "coarse", "samples_per_ray")
         return _overridden(config, **{name: getattr(self, name) for name in names})
+
+
+@dataclass
+class SearchOptions(SearchChanges):
+    """How poses are searched: a preset, and what to change in it."""
+
+    preset: Preset = "best"
+    """best: a given start, then feature matching, then hypotheses over the whole scene. lm, adam: from a given start,
+    coarse to fine. classic: the recipe of the iNeRF ports, to compare with."""
+
+    def config(self) -> "PoseConfig":
+        """The preset with the changes.
+
+        Raises:
+            InputError: a number is out of range.
+        """
+        return self.changed(self.preset)
 
 
 @dataclass
@@ -157,13 +172,8 @@ class PhotoOptions:
         truths = read_poses(self.truth, run.transform)
         if not any(query.path.stem in truths for query in queries):
             raise InputError(f"{self.truth} has no pose for any of the photos (first: {queries[0].path})")
-        device = run.pipeline.device
-        return [
-            dataclasses.replace(query, truth=truths[query.path.stem].to(device))
-            if query.path.stem in truths
-            else query
-            for query in queries
-        ]
+        known = {stem: pose.to(run.pipeline.device) for stem, pose in truths.items()}
+        return [dataclasses.replace(query, truth=known.get(query.path.stem, query.truth)) for query in queries]
 
 
 def open_run(load_config: Path, test_mode: Literal["test", "val"] = "val") -> "Run":
@@ -187,6 +197,12 @@ def open_run(load_config: Path, test_mode: Literal["test", "val"] = "val") -> "R
             "nerfacto or of a method built on it"
         )
     return load_run(load_config, test_mode)
+
+
+def not_trusted(names: Sequence[str]) -> str:
+    """A line that names the photos whose poses must not be trusted; empty without any."""
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return f"NOT CONVERGED, do not trust the poses of: {shown}" if names else ""
 
 
 def _overridden(config: Any, **values: Any) -> Any:

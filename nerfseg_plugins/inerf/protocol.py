@@ -1,5 +1,8 @@
-"""The trials by which pose estimation is measured (iNeRF, arXiv 2012.05877, section 4): held-out views of the run itself,
-starts drawn around their true poses, and photos with what goes wrong outside of data sets."""
+"""The trials by which pose estimation is measured (iNeRF, arXiv 2012.05877, section 4).
+
+Held-out views of the run itself, starts drawn around their true poses, and what goes wrong with photos outside of data
+sets.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -69,7 +72,7 @@ class Trial:
     estimate: Estimate
 
     def record(self) -> dict[str, Any]:
-        """All that is worth keeping, as plain values; errors in degrees and scene units, null where there is no pose."""
+        """What is worth keeping, as plain values; errors in degrees and scene units, None where there is no pose."""
         turned, moved = _errors(self.estimate.c2w, self.truth)
         start = (None, None) if self.start is None else _errors(self.start, self.truth)
         return {
