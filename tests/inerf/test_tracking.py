@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scenes import SphereScene, look, photo_of, pose_errors
 
 from nerfseg_plugins.dataparsers.frame_values import Intrinsics
 from nerfseg_plugins.inerf.config import PRESETS
@@ -14,6 +13,8 @@ from nerfseg_plugins.inerf.estimate import Estimator
 from nerfseg_plugins.inerf.lens import make_camera
 from nerfseg_plugins.inerf.query import Query
 from nerfseg_plugins.inerf.tracking import Tracker, light
+
+from .scenes import SphereScene, look, photo_of, pose_errors
 
 WIDTH, HEIGHT = 32, 24
 
