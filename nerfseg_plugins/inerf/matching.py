@@ -6,6 +6,7 @@ the photo are matched to them, and the pose is the one that most matches agree w
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, NamedTuple, Optional, Union
 
 import numpy as np
@@ -32,8 +33,10 @@ class MatchingConfig:
 
     references: Literal["photos", "rendered"] = "photos"
     """The known views: the photos that the scene was trained on, or its own renderings, where those are gone."""
-    max_references: int = 200
-    """Known views at most; of more, those are taken that lie furthest apart."""
+    max_references: int = 100
+    """Photos at most; of more, those are taken that lie furthest apart."""
+    max_rendered: int = 32
+    """Rendered views at most."""
     max_side: int = 200
     """Pixels of the longer side of rendered views."""
     keypoints: int = 400
@@ -69,20 +72,48 @@ class NoMatch(NamedTuple):
     """Why: a clause about "the photo"."""
 
 
-class Reference(NamedTuple):
-    """One known view."""
+class Reference:
+    """One known view.
 
-    descriptors: Tensor
-    """(K, 128) unit vectors of its keypoints."""
-    points: Tensor
-    """(K, 3) where those lie, scene frame."""
+    Args:
+        scene: what it shows.
+        keypoints: K of them.
+        camera: one camera (batch shape [1]), scene frame, on the scene's device.
+    """
+
+    def __init__(self, scene: Scene, keypoints: Keypoints, camera: Cameras) -> None:
+        self.descriptors = keypoints.descriptors
+        """(K, 128) unit vectors."""
+        self._scene = scene
+        self._places = keypoints.places
+        self._camera = camera
+
+    @cached_property
+    def points(self) -> Tensor:
+        """(K, 3) where the keypoints lie, scene frame, on the CPU; not finite for those on empty space.
+
+        Rendered when first asked for: a photo is matched with all views, but few of them take part in its pose.
+
+        Keypoints on depth edges are not looked for: with them left out (depth differing by 2, 5 or 10 % one and a half
+        pixels away, at five times the cost) poses got no better, as they agree with no pose and fall away later.
+        """
+        origins, directions = keypoint_rays(self._camera, self._places)
+        points = torch.full((len(self._places), 3), torch.nan)
+        seen = directions.isfinite().all(dim=1)
+        if bool(seen.any()):
+            with torch.no_grad():
+                rendered = self._scene.render(origins[seen], directions[seen])
+            found = origins[seen] + rendered.depth[:, None] * directions[seen]
+            found[rendered.opacity <= _MIN_OPACITY] = torch.nan
+            points[seen.cpu()] = found.cpu()
+        return points
 
 
 class References:
     """Known views of a scene, ready to be matched with.
 
     Args:
-        views: at least one.
+        views: those.
     """
 
     def __init__(self, views: list[Reference]) -> None:
@@ -99,21 +130,17 @@ class References:
         config: MatchingConfig,
         progress: Optional[Callable[[int], None]] = None,
     ) -> "References":
-        """Find the keypoints of views and where in the scene they lie.
-
-        Keypoints on empty space are left out. Those on depth edges are not looked for: with them left out (depth
-        differing by 2, 5 or 10 % one and a half pixels away, at five times the cost) poses got no better, as they
-        agree with no pose and fall away later.
+        """Find the keypoints of views.
 
         Args:
-            scene: what is rendered.
+            scene: what is rendered, later, to tell where in the scene they lie.
             views: photos, or `rendered_views`.
             config: how many keypoints.
             progress: called after each view with the number of views done.
         """
         found = []
         for image, camera in views:
-            found.append(_reference(scene, image, camera, config.keypoints))
+            found.append(Reference(scene, find_keypoints(image, config.keypoints), camera))
             if progress is not None:
                 progress(len(found))
         return cls(found)
@@ -207,22 +234,8 @@ def pixel_angle(directions: Tensor) -> float:
     return float(torch.stack(steps).mean())
 
 
-@torch.no_grad()
-def _reference(scene: Scene, image: Tensor, camera: Cameras, count: int) -> Reference:
-    keypoints = find_keypoints(image, count)
-    origins, directions = keypoint_rays(camera, keypoints.places)
-    seen = directions.isfinite().all(dim=1)
-    origins, directions = origins[seen], directions[seen]
-    points, solid = origins.clone(), torch.zeros(len(origins), dtype=torch.bool, device=origins.device)
-    for rows in torch.arange(len(origins), device=origins.device).split(_CHUNK):
-        rendered = scene.render(origins[rows], directions[rows])
-        points[rows] = origins[rows] + rendered.depth[:, None] * directions[rows]
-        solid[rows] = rendered.opacity > _MIN_OPACITY
-    return Reference(keypoints.descriptors[seen.cpu()][solid.cpu()], points[solid].cpu())
-
-
 def _nearest(keypoints: Keypoints, references: References, config: MatchingConfig) -> tuple[Tensor, Tensor]:
-    """Matches with the views that have most of them: keypoints (M,) of the photo, and points (M, 3).
+    """Matches with the views that have most of them: keypoints (M,) of the photo, and points (M, 3), maybe not finite.
 
     The second nearest of Lowe's test is looked for in the same view: keypoints of neighbouring views show the same
     point, which is no rival.

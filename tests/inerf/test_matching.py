@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from nerfseg_plugins.inerf.keypoints import Keypoints
 from nerfseg_plugins.inerf.matching import (
     Match,
     MatchingConfig,
@@ -175,12 +176,14 @@ def test_a_flat_scene_seen_from_near_has_one_pose():
     assert_right(found(query_of(PINHOLE, truth, shot(scene, posed(PINHOLE, truth))), references), truth)
 
 
-def test_references_keep_no_keypoints_on_empty_space():
-    scene, references = poster()
-    for view in references.views:
-        assert 50 < len(view.points) == len(view.descriptors)
-        assert float(view.points[:, 2].abs().max()) < 1e-5
-        assert float(view.points[:, :2].abs().max()) <= scene.half + 1e-5
+def test_keypoints_on_empty_space_lie_nowhere():
+    """A camera above the middle of the poster, which fills the middle of its image."""
+    camera = posed(PINHOLE, torch.tensor([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 4]]))
+    places = torch.tensor([[61.5, 78.0], [1.0, 1.0], [61.5 - 33.0 / 4, 78.0 + 65.0 / 4]])
+    points = Reference(PosterScene(), Keypoints(places, torch.zeros(3, 128)), camera).points
+    assert torch.allclose(points[0], torch.zeros(3), atol=1e-6)
+    assert not points[1].isfinite().any()
+    assert torch.allclose(points[2], torch.tensor([0.5, 0.25, 0.0]), atol=1e-5)
 
 
 # References ----------------------------------------------------------------------------------------------------------
@@ -191,6 +194,16 @@ def test_the_points_of_references_lie_on_the_walls():
     assert len(references) == len(EYES)
     for view in references.views:
         assert torch.allclose(view.points.abs().amax(dim=1), torch.tensor(HALF), atol=1e-5)
+
+
+def test_only_views_that_take_part_are_rendered():
+    scene = RoomScene()
+    apart = [*reference_poses(), look((0, 0, 0), (0, 0, 1))]
+    cameras = [posed(PINHOLE, pose) for pose in apart]
+    references = References.build(scene, [(shot(scene, camera), camera) for camera in cameras], CONFIG)
+    assert_right(found(photo(), references))
+    assert ["points" in vars(view) for view in references.views].count(True) == CONFIG.views
+    assert "points" not in vars(references.views[-1]), "it looks the other way"
 
 
 def test_building_reports_progress():
@@ -258,5 +271,6 @@ def test_mutual_matches_are_those_that_a_plain_search_finds():
 
 
 def test_a_reference_with_a_single_keypoint_gives_no_match():
-    lone = References([Reference(torch.ones(1, 128) / 128**0.5, torch.zeros(1, 3))])
+    keypoints = Keypoints(torch.full((1, 2), 9.0), torch.full((1, 128), 128**-0.5))
+    lone = References([Reference(room()[0], keypoints, posed(PINHOLE, TRUTH))])
     assert "only 0 keypoints" in refused(photo(), lone)
