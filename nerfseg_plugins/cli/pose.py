@@ -7,6 +7,7 @@ import tyro
 
 from nerfseg_plugins.cli.pose_benchmark import PoseBenchmark
 from nerfseg_plugins.cli.pose_estimate import PoseEstimate
+from nerfseg_plugins.cli.pose_selfsup import PoseSelfsup
 from nerfseg_plugins.cli.pose_track import PoseTrack
 
 
@@ -20,6 +21,7 @@ class Pose:
                 Annotated[PoseEstimate, tyro.conf.subcommand("estimate")],
                 Annotated[PoseBenchmark, tyro.conf.subcommand("benchmark")],
                 Annotated[PoseTrack, tyro.conf.subcommand("track")],
+                Annotated[PoseSelfsup, tyro.conf.subcommand("selfsup")],
             ]
         ]
     ]

@@ -97,14 +97,19 @@ def held_out_queries(run: Run, count: Optional[int] = None, split: Split = "val"
         count: how many at most; all by default.
         split: "val" for the held-out views.
     """
+    total = len(run.dataset(split))
+    chosen = np.linspace(0, total - 1, min(count or total, total)).round().astype(int)
+    return views_as_queries(run, split, np.unique(chosen).tolist())
+
+
+def views_as_queries(run: Run, split: Split, indices: Sequence[int]) -> list[Query]:
+    """Views of a run, by their places in a split, as queries whose truth is known."""
     dataset = run.dataset(split)
-    total = len(dataset)
-    chosen = np.unique(np.linspace(0, total - 1, min(count or total, total)).round().astype(int)).tolist()
     names = distinct_names([Path(path) for path in dataset.image_filenames])
     device = run.pipeline.device
     background = torch.tensor(background_of(run))
     queries = []
-    for index in chosen:
+    for index in indices:
         image = dataset[index]["image"].float().cpu()
         if image.shape[-1] == 4:
             image = image[..., :3] * image[..., 3:] + background * (1 - image[..., 3:])

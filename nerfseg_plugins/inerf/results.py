@@ -69,7 +69,7 @@ class Results:
         if not (self.folder / SETTINGS).is_file():
             raise InputError(f"{self.folder} holds a {POSES} that this command did not write; {mend}")
         stored = read_json(self.folder / SETTINGS)
-        differing = _first_difference(stored.get("settings"), self._settings)
+        differing = first_difference(stored.get("settings"), self._settings)
         if differing:
             raise InputError(f"{self.folder} holds poses that were found with another {differing}; {mend}")
         if others := sorted(stored["photos"].keys() - self._digests.keys()):
@@ -137,9 +137,9 @@ def _number(value: Optional[float]) -> float:
     return math.nan if value is None else value
 
 
-def _first_difference(stored: Any, wanted: Any, name: str = "setting") -> str:
+def first_difference(stored: Any, wanted: Any, name: str = "setting") -> str:
     """The name of the first setting that differs, with its two values; empty if none does."""
     if isinstance(stored, dict) and isinstance(wanted, dict):
-        found = (_first_difference(stored.get(key), wanted.get(key), key) for key in {**stored, **wanted})
+        found = (first_difference(stored.get(key), wanted.get(key), key) for key in {**stored, **wanted})
         return next(filter(None, found), "")
     return "" if stored == wanted else f"{name} ({stored}, now {wanted})"
