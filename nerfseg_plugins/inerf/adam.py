@@ -1,8 +1,8 @@
 """Adam on camera poses: iNeRF's way (arXiv 2012.05877), with its schedule.
 
 Two parameterisations. The twist is plain: six numbers, moved about a pivot. The screw is that of the widespread port:
-axis, moment and angle (w, v, theta), seven numbers near zero and about the world's origin; at its start every derivative
-is multiplied by a number near zero, so that it stands still at first. It is here to be compared with.
+axis, moment and angle (w, v, theta), seven numbers near zero and about the world's origin; at its start every
+derivative is multiplied by a number near zero, so that it stands still at first. It is here to be compared with.
 """
 
 from collections.abc import Callable

@@ -16,6 +16,20 @@ Solver = Literal["lm", "adam"]
 
 
 @dataclass(frozen=True)
+class VerdictConfig:
+    """What is demanded of a pose that is reported as converged."""
+
+    correlation: float = 0.97
+    """Least correlation of rendering and photo, over the rays that agree best."""
+    ignored: float = 0.3
+    """Share of rays, those that agree least, that are left out: occluders have them."""
+    step: float = 0.5
+    """Longest step that the search may still want to make, degrees (a shift as seen from the scene)."""
+    uncertainty: float = 1.0
+    """Largest standard deviation of the pose, degrees (a shift as seen from the scene)."""
+
+
+@dataclass(frozen=True)
 class PoseConfig:
     """How the camera of a photo is found."""
 
@@ -46,6 +60,8 @@ class PoseConfig:
     """Adam's settings."""
     matching: MatchingConfig = field(default_factory=MatchingConfig)
     """Feature matching's settings."""
+    verdict: VerdictConfig = field(default_factory=VerdictConfig)
+    """What is demanded of a pose that is reported as converged."""
     seed: int = 0
     """Of every random draw."""
 

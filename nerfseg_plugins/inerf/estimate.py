@@ -79,7 +79,9 @@ class Estimator:
                 descent.levenberg(tracks, stages)
             else:
                 descent.adam(tracks, self._adam_stages())
-            found.append((judge(self.scene, photo, tracks.c2w[0], self.config, generator), tracks))
+            depth = float(descent.depth(self.levels[-1] if self.levels else self.scene, tracks.c2w[:1]))
+            verdict = judge(self.scene, photo, tracks.c2w[0], depth, self.config, generator)
+            found.append((verdict, tracks))
             if found[-1][0].converged:
                 break
         if not found:
@@ -104,16 +106,16 @@ class Estimator:
     ) -> Iterator[Attempt]:
         """Attempts, the cheapest first; why there is none of a kind goes to `failures`."""
         init, device = self.config.init, photo.query.image.device
-        if start is not None and init in ("auto", "start"):
-            yield start[None].to(device), self._from_one()
-        elif init == "start":
-            failures.append("it has no pose to start from; give one, or choose another init")
         if init in ("auto", "match"):
             found = match(photo.query, self.references(), self.config.matching, self.config.seed)
             if isinstance(found, Match):
                 yield found.c2w[None].to(device), self._from_near()
             else:
                 failures.append(found.reason)
+        if start is not None and init in ("auto", "start"):
+            yield start[None].to(device), self._from_one()
+        elif init == "start":
+            failures.append("it has no pose to start from; give one, or choose another init")
         if init == "nearest":
             yield self.cameras.to(device), [self._compared(), *self._from_one()]
         if init in ("auto", "global"):
@@ -135,9 +137,8 @@ class Estimator:
     # Ways down -------------------------------------------------------------------------------------------------------
 
     def _from_near(self) -> list[Stage]:
-        """From a pose that is off by a few pixels: the finest copy, then the scene."""
-        fine = [Stage("fine", level, self.config.rays, 8) for level in self.levels[-1:]]
-        return [*fine, self._last()]
+        """From a pose that is off by a pixel or two, as matched features leave it: the scene alone."""
+        return [replace(self._last(), iterations=min(self.config.lm.iterations, 6))]
 
     def _from_one(self) -> list[Stage]:
         """From one pose that may be far off."""
@@ -174,7 +175,7 @@ class Estimator:
         return Stage("compare", scene, 256, 0)
 
     def _last(self) -> Stage:
-        return Stage("scene", self.scene, self.config.rays, min(self.config.lm.iterations, 8))
+        return Stage("scene", self.scene, self.config.rays, min(self.config.lm.iterations, 8), tolerance=0.5)
 
     def _adam_stages(self) -> list[tuple[Stage, float]]:
         """Stages of Adam with their shares of its steps: three fifths on the copies, if there are any."""

@@ -1,9 +1,9 @@
 """Levenberg-Marquardt on camera poses, for a batch of hypotheses at once.
 
-Rays are independent of each other, so one vector-Jacobian product per channel gives the derivative of every ray's colour
-by its own origin and direction: three backward passes make the full Jacobian, whatever kernels the model runs on. The
-rest is a 6x6 system per hypothesis, with robust weights (iteratively reweighted least squares) and with the exposure
-eliminated (variable projection: Golub and Pereyra 1973, in Kaufman's simplification).
+Rays are independent of each other, so one vector-Jacobian product per channel gives the derivative of every ray's
+colour by its own origin and direction: three backward passes make the full Jacobian, whatever kernels the model runs
+on. The rest is a 6x6 system per hypothesis, with robust weights (iteratively reweighted least squares) and with the
+exposure eliminated (variable projection: Golub and Pereyra 1973, in Kaufman's simplification).
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class LevenbergConfig:
     """Damping of the first step, as a share of the normal matrix's diagonal."""
     max_rotation: float = 0.35
     """Largest turn of one step, radians."""
-    tolerance: float = 2e-5
+    tolerance: float = 1e-4
     """A step shorter than this (radians, or parts of the distance to the scene) ends the iteration."""
 
 
@@ -116,7 +116,7 @@ def levenberg(
         points = pivot_points(trial, pivot, depth)
         values, jacobian = linearise(scene, rays, trial, points)
         compared = photometric.compare(values, rays.target)
-        state = _State(trial, points, compared.cost, *_normal_equations(compared, jacobian))
+        state = _State(trial, points, compared.cost, *normal_equations(compared, jacobian))
         if best is None:
             best = state
         else:
@@ -149,7 +149,7 @@ class _State(NamedTuple):
         return _State(*chosen)
 
 
-def _normal_equations(compared: Comparison, jacobian: Tensor) -> tuple[Tensor, Tensor]:
+def normal_equations(compared: Comparison, jacobian: Tensor) -> tuple[Tensor, Tensor]:
     """J^T W J (B, 6, 6) and J^T W r (B, 6), per ray."""
     j = compared.project(jacobian)
     weighted = j * compared.weights[..., None]

@@ -22,8 +22,9 @@ def estimator_of_run(run: Run, config: PoseConfig) -> Estimator:
         InputError: the run's model renders whole images only.
     """
     scene = FrozenScene(run.pipeline.model, samples_per_ray=config.samples_per_ray)
-    levels = bake(scene, config.pyramid) if config.coarse and can_bake(scene) else []
     cameras = training_cameras(run)
+    eyes = cameras.camera_to_worlds[..., 3]
+    levels = bake(scene, config.pyramid, eyes) if config.coarse and can_bake(scene) else []
     return Estimator(scene, config, levels, cameras.camera_to_worlds, lambda: _references(run, scene, cameras, config))
 
 

@@ -1,8 +1,8 @@
 """Camera poses moved by twists about a pivot, and how rays and colours follow.
 
 A pose is c2w (..., 3, 4), OpenGL axes. A twist moves the whole camera rigidly, in world axes, about a pivot p:
-c2w' = Tr(p) exp(twist) Tr(-p) c2w. With the pivot at the camera, rotation and translation are as independent as they can
-be; at the scene point that the camera looks at, the camera orbits it and keeps it in view.
+c2w' = Tr(p) exp(twist) Tr(-p) c2w. With the pivot at the camera, rotation and translation are as independent as they
+can be; at the scene point that the camera looks at, the camera orbits it and keeps it in view.
 """
 
 from typing import Literal

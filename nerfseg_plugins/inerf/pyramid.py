@@ -2,8 +2,8 @@
 
 A photo that is out of place by many pixels gives no useful gradient against a sharp rendering. Blurring the photo is
 easy; a trained scene cannot be blurred, since the levels of its hash grid were never trained to stand alone. So its
-opacity and mean colour are baked once into a dense grid, which is then averaged level by level. Rays through a level see
-what a blurred photo shows, smoothly, at a small part of the network's cost.
+opacity and mean colour are baked once into a dense grid, which is then averaged level by level. Rays through a level
+see what a blurred photo shows, smoothly, at a small part of the network's cost.
 """
 
 from dataclasses import dataclass
@@ -30,8 +30,8 @@ class PyramidConfig:
     """Cells along each side of the finest grid."""
     levels: int = 4
     """Grids, each with half the cells of the one before along each side."""
-    view_directions: int = 4
-    """Directions whose colours are averaged."""
+    views: int = 4
+    """Training cameras from which a cell's colours are averaged."""
 
 
 class PyramidLevel:
@@ -55,8 +55,11 @@ class PyramidLevel:
         return float((high - low).max()) / self.resolution
 
     def cell_size_at(self, points: Tensor) -> Tensor:
-        """Side (N,) of a cell at points (N, 3), scene units: cells of contracted space grow with the distance."""
-        return self.cell_size * _unit(self._model, points)[1][:, 0]
+        """Side (N,) of a cell at points (N, 3) across the view, scene units: contraction makes far cells larger."""
+        if self._model.field.spatial_distortion is None:
+            return torch.full_like(points[:, 0], self.cell_size)
+        distance = points.abs().amax(dim=-1).clamp_min(1)
+        return self.cell_size * distance / (2 - 1 / distance)
 
     def render(self, origins: Tensor, directions: Tensor) -> Rendered:
         """Render rays; see `Scene.render`."""
@@ -86,12 +89,13 @@ def can_bake(scene: FrozenScene) -> bool:
 
 
 @torch.no_grad()
-def bake(scene: FrozenScene, config: PyramidConfig) -> list[PyramidLevel]:
+def bake(scene: FrozenScene, config: PyramidConfig, eyes: Tensor) -> list[PyramidLevel]:
     """Grids of a scene, coarsest first.
 
     Args:
         scene: a nerfacto-family scene, whose field tells density and colour at points.
         config: sizes.
+        eyes: (N, 3) places from which the scene was seen in training: from elsewhere colours are made up.
     """
     model: Any = scene.model
     side = config.resolution
@@ -102,8 +106,9 @@ def bake(scene: FrozenScene, config: PyramidConfig) -> list[PyramidLevel]:
     _, stretch = _unit(model, positions)
     low, high = _bounds(model)
     size = stretch * float((high - low).max()) / side
+    chosen = eyes[torch.linspace(0, len(eyes) - 1, min(config.views, len(eyes))).round().long()].to(scene.device)
     for rows in inside.nonzero()[:, 0].split(_CHUNK):
-        cells[rows] = _cell_values(model, positions[rows], size[rows], config.view_directions)
+        cells[rows] = _cell_values(model, positions[rows], size[rows], chosen)
     grid = cells.view(side, side, side, 4).permute(3, 0, 1, 2)
     levels = [grid]
     for _ in range(config.levels - 1):
@@ -121,28 +126,20 @@ def _halved(cells: Tensor) -> Tensor:
     return torch.cat([mean[:3] * (2 - opacity), opacity * (2 - opacity)])
 
 
-def _cell_values(model: Any, positions: Tensor, size: Tensor, views: int) -> Tensor:
-    """Colour times opacity, and opacity, (N, 4) of cells of a size (N, 1) around positions (N, 3)."""
+def _cell_values(model: Any, positions: Tensor, size: Tensor, eyes: Tensor) -> Tensor:
+    """Colour times opacity, and opacity, (N, 4) of cells of a size (N, 1) around positions (N, 3), from eyes (V, 3)."""
     density, features = model.field.get_density(_points(positions, torch.zeros_like(positions)))
     opacity = (1 - torch.exp(-density * size)).clamp(0, _OPAQUE)
     values = torch.zeros(len(positions), 4, device=positions.device)
     rows = (opacity[:, 0] > 1e-3).nonzero()[:, 0]
     if len(rows):
         colors = torch.zeros(len(rows), 3, device=positions.device)
-        for direction in _sphere(views, positions.device):
-            samples = _points(positions[rows], direction.expand(len(rows), 3))
-            colors += model.field.get_outputs(samples, density_embedding=features[rows])[FieldHeadNames.RGB] / views
+        for eye in eyes:
+            samples = _points(positions[rows], F.normalize(positions[rows] - eye, dim=-1))
+            found = model.field.get_outputs(samples, density_embedding=features[rows])
+            colors += found[FieldHeadNames.RGB] / len(eyes)
         values[rows] = torch.cat([colors * opacity[rows], opacity[rows]], dim=-1)
     return values
-
-
-def _sphere(count: int, device: torch.device) -> Tensor:
-    """Directions (count, 3) spread evenly over the sphere (Fibonacci lattice)."""
-    index = torch.arange(count, device=device) + 0.5
-    z = 1 - 2 * index / count
-    angle = index * torch.pi * (3 - 5**0.5)
-    radius = (1 - z * z).sqrt()
-    return torch.stack([radius * angle.cos(), radius * angle.sin(), z], dim=-1)
 
 
 def _points(positions: Tensor, directions: Tensor) -> RaySamples:

@@ -38,11 +38,13 @@ class Comparison:
         j = j * self.exposure[:, None, 0, :, None]
         if not self.eliminated:
             return j
-        basis = torch.stack([self.rendered, torch.ones_like(self.rendered)], dim=-1)  # (B, R, C, 2)
-        weighted = basis * self.weights[..., None]
-        gram = torch.einsum("brci,brcj->bcij", weighted, basis) + 1e-6 * torch.eye(2, device=j.device)
-        onto = torch.linalg.solve(gram, torch.einsum("brci,brck->bcik", weighted, j))
-        return j - torch.einsum("brci,bcik->brck", basis, onto)
+        share = self.weights / self.weights.sum(dim=1, keepdim=True)
+        deviation = self.rendered - (share * self.rendered).sum(dim=1, keepdim=True)
+        j = j - (share[..., None] * j).sum(dim=1, keepdim=True)
+        # A rendering of one colour has no gain to eliminate.
+        power = (share * deviation.square()).sum(dim=1).clamp_min(1e-8)
+        along = torch.einsum("brc,brck->bck", share * deviation, j) / power[..., None]
+        return j - deviation[..., None] * along[:, None]
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def _fit_exposure(rendered: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     """
     basis = torch.stack([rendered, torch.ones_like(rendered)], dim=-1)
     weighted = basis * weights[..., None]
-    pull = 1e-3 * weights.mean(dim=1)[..., None, None] * torch.eye(2, device=rendered.device) * rendered.shape[1]
+    pull = 1e-5 * weights.mean(dim=1)[..., None, None] * torch.eye(2, device=rendered.device) * rendered.shape[1]
     gram = torch.einsum("brci,brcj->bcij", weighted, basis) + pull
     right = torch.einsum("brci,brc->bci", weighted, target.expand_as(rendered)) + pull[..., 0]
     return torch.linalg.solve(gram, right).transpose(-1, -2)

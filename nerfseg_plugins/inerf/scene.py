@@ -46,7 +46,8 @@ class FrozenScene:
     def __init__(self, model: Model, outputs: Sequence[str] = ("rgb",), samples_per_ray: int = 0) -> None:
         if not hasattr(model, "field"):
             raise InputError(
-                f"{type(model).__name__} renders whole images, not rays; invert a run of nerfacto or a method built on it"
+                f"{type(model).__name__} renders whole images, not rays; invert a run of nerfacto or of a method built "
+                "on it"
             )
         self.model = model.eval().requires_grad_(False)
         self.outputs = tuple(outputs)

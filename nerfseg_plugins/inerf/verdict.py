@@ -1,12 +1,19 @@
-"""Whether an estimate may be trusted."""
+"""Whether an estimate may be trusted.
 
+A wrong pose has a low cost as often as not: much of a photo is flat, and a fitted exposure hides the rest. What a local
+minimum cannot imitate is structure. So rendering and photo are correlated over rays drawn where the photo has gradients,
+without the three tenths that agree least, which occluders may have. Two more conditions say that the search has come to
+rest, and that the photo holds enough to fix all six numbers.
+"""
+
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from nerfseg_plugins.inerf.config import PoseConfig
-from nerfseg_plugins.inerf.levenberg import linearise
+from nerfseg_plugins.inerf.levenberg import linearise, normal_equations
 from nerfseg_plugins.inerf.pixels import PhotoRays
 from nerfseg_plugins.inerf.scene import Scene
 
@@ -20,44 +27,63 @@ class Verdict:
     reason: str
     """One sentence: why it may, or why not."""
     score: float
-    """Larger is better; compares attempts at one photo."""
+    """Correlation of rendering and photo; larger is better."""
     residual: float
     """RMS of the colour residual over the rays that agree."""
     covariance: Tensor
-    """(6, 6) of the twist about the camera."""
+    """(6, 6) of the twist about the camera, scene units and radians."""
     exposure: Tensor
     """(2, 3) gain and bias."""
 
 
-def stats(scene, photo, c2w, config, generator):
-    rays = photo.rays(1024, 0.0, generator)
-    v, j = linearise(scene, rays, c2w[None], c2w[None, :, 3])
-    comp = config.photometric.compare(v, rays.target)
-    r = comp.residuals[0].square().mean(-1).sqrt()
-    a = v[0]
-    b = rays.target
+def judge(
+    scene: Scene, photo: PhotoRays, c2w: Tensor, depth: float, config: PoseConfig, generator: torch.Generator
+) -> Verdict:
+    """Judge a pose by rays that its search has not seen.
 
-    def ncc(a, b):
-        a = a - a.mean(0)
-        b = b - b.mean(0)
-        return float((a * b).sum() / (a.norm() * b.norm() + 1e-9))
+    Args:
+        scene: the scene itself.
+        photo: the photo.
+        c2w: (3, 4) estimate, scene frame.
+        depth: distance of what the camera sees, scene units.
+        config: how rendering and photo are compared, and what is demanded.
+        generator: of the draw.
+    """
+    limits = config.verdict
+    rays = photo.rays(config.rays, 0.0, generator)
+    values, jacobian = linearise(scene, rays, c2w[None], c2w[None, :, 3])
+    compared = config.photometric.compare(values, rays.target)
+    size = compared.residuals[0].square().mean(dim=-1).sqrt()
+    agreeing = size.argsort()[: math.ceil((1 - limits.ignored) * len(size))]
+    score = correlation(values[0, agreeing], rays.target[agreeing])
+    residual = float(size[agreeing].square().mean().sqrt())
+    normal, gradient = (part[0] for part in normal_equations(compared, jacobian))
+    finite = bool(torch.isfinite(normal).all() and torch.isfinite(gradient).all()) and math.isfinite(score)
+    inverse = torch.linalg.pinv(normal, hermitian=True) if finite else torch.full_like(normal, torch.nan)
+    # Of three channels of one ray, errors are alike: a ray counts as one observation.
+    covariance = residual**2 * inverse / len(size)
+    step = inverse @ gradient
+    left = max(math.degrees(float(step[3:].norm())), math.degrees(float(step[:3].norm()) / max(depth, 1e-6)))
+    spread = covariance.diagonal().clamp_min(0).sqrt()
+    unsure = max(math.degrees(float(spread[3:].max())), math.degrees(float(spread[:3].max()) / max(depth, 1e-6)))
+    condition = float(torch.linalg.cond(normal)) if finite else math.inf
 
-    k = int(0.7 * len(r))
-    idx = r.argsort()[:k]
-    g = a.mean(-1, keepdim=True), b.mean(-1, keepdim=True)
-    return dict(
-        ncc=ncc(a, b),
-        nccg=ncc(*g),
-        ncct=ncc(a[idx], b[idx]),
-        in05=float((r < 0.05).float().mean()),
-        in10=float((r < 0.1).float().mean()),
-        in15=float((r < 0.15).float().mean()),
-        med=float(r.median()),
-        cost=float(comp.cost[0]),
-        gain=[round(x, 2) for x in comp.exposure[0, 0].tolist()],
-    )
+    if not finite:
+        reason = "the rendering is not finite at the pose that the search ended at"
+    elif score < limits.correlation:
+        reason = f"rendering and photo do not look alike (correlation {score:.3f}, {limits.correlation} is needed)"
+    elif left > limits.step:
+        reason = f"the search has not come to rest (the next step would be {left:.2f} degrees); allow more iterations"
+    elif unsure > limits.uncertainty or not condition < 1e12:
+        reason = f"the photo does not fix the pose (it is uncertain by {unsure:.2f} degrees)"
+    else:
+        text = f"rendering and photo agree (correlation {score:.3f}, residual {residual:.3f})"
+        return Verdict(True, text, score, residual, covariance, compared.exposure[0])
+    return Verdict(False, reason, score if finite else -1.0, residual, covariance, compared.exposure[0])
 
 
-def judge(scene: Scene, photo: PhotoRays, c2w: Tensor, config: PoseConfig, generator: torch.Generator) -> Verdict:
-    s = stats(scene, photo, c2w, config, generator)
-    return Verdict(False, str(s), s["nccg"], s["med"], torch.eye(6), torch.ones(2, 3))
+def correlation(rendered: Tensor, target: Tensor) -> float:
+    """Normalised correlation of values (R, C), the mean of each channel taken out; 0 where one side is constant."""
+    first, second = rendered - rendered.mean(dim=0), target - target.mean(dim=0)
+    norm = float(first.norm() * second.norm())
+    return float((first * second).sum()) / norm if norm > 1e-9 else 0.0
