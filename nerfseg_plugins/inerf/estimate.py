@@ -51,6 +51,11 @@ class Estimator:
         self._make_references = references
         self._references: Optional[References] = None
 
+    def prepare(self) -> None:
+        """Do now what the first estimate would do: find the features of the views to match with."""
+        if self.config.init in ("auto", "match"):
+            self.references()
+
     def estimate(self, query: Query, start: Optional[Tensor] = None) -> Estimate:
         """Find the camera of a photo.
 

@@ -1,9 +1,9 @@
 """Whether an estimate may be trusted.
 
-A wrong pose has a low cost as often as not: much of a photo is flat, and a fitted exposure hides the rest. What a local
-minimum cannot imitate is structure. So rendering and photo are correlated over rays drawn where the photo has gradients,
-without the three tenths that agree least, which occluders may have. Two more conditions say that the search has come to
-rest, and that the photo holds enough to fix all six numbers.
+A wrong pose has a low cost as often as not: much of a photo is flat, and a fitted exposure hides the rest. What a
+local minimum cannot imitate is structure. So rendering and photo are correlated over rays drawn where the photo has
+gradients, without the three tenths that agree least, which occluders may have. Two more conditions say that the search
+has come to rest, and that the photo holds enough to fix all six numbers.
 """
 
 import math

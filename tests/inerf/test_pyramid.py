@@ -32,6 +32,10 @@ BALLS = torch.tensor([[0.3, 0.1, -0.2, 0.45], [-0.4, -0.3, 0.4, 0.3], [-3.0, 4.0
 """Centres and radii; the last is outside of the box, where space is contracted."""
 
 
+EYES = torch.tensor([[2.0, 1.0, 1.5], [-2.0, 1.0, 1.0], [0.0, -2.0, 2.0], [1.0, 2.0, -2.0]])
+"""From where colours are averaged; these do not depend on the direction."""
+
+
 def density_of(positions: Tensor) -> Tensor:
     """(..., 1) some 12 per unit in the balls, with a soft border."""
     centre, radius = BALLS[:, :3].to(positions), BALLS[:, 3].to(positions)
@@ -106,7 +110,7 @@ def test_levels_look_like_the_scene(contracted: bool):
     there = integrated(origins, directions, np.geomspace(0.01, 20, 1500)) if contracted else in_box(origins, directions)
     solid = there.opacity > 0.9
     assert 0.2 < float(solid.float().mean()) < 0.85
-    levels = bake(scene, PyramidConfig(resolution=128, levels=4))
+    levels = bake(scene, PyramidConfig(resolution=128, levels=4), EYES)
     assert [level.resolution for level in levels] == [16, 32, 64, 128]
     finest_first = [scene, *reversed(levels)]
     tolerances = (1e-3, 0.02, 0.04, 0.08, 0.16) if contracted else (1e-3, 0.005, 0.01, 0.02, 0.06)
@@ -122,7 +126,7 @@ def test_levels_look_like_the_scene(contracted: bool):
 def test_derivatives_by_rays(contracted: bool):
     """Against differences, in double precision: the grid is linear in between cells, with kinks at their middles."""
     scene = balls(contracted)
-    single = bake(scene, PyramidConfig(resolution=32, levels=1))[0]
+    single = bake(scene, PyramidConfig(resolution=32, levels=1), EYES)[0]
     level = PyramidLevel(scene, single.cells.double())
     rays = torch.stack([part.double() for part in views()])
     rays.requires_grad_()
@@ -208,7 +212,8 @@ def test_a_trained_scene_can_be_baked(tiny_run):
         torch.testing.assert_close(as_it_is.values.view(view.outputs["rgb"].shape), view.outputs["rgb"])
         scene = FrozenScene(run.pipeline.model, samples_per_ray=64)  # the tiny run's own 8 are far apart
         exact = scene.render(rays.origins, rays.directions)
-        for level in bake(scene, PyramidConfig(resolution=64, levels=2)):
+        eyes = run.dataset("train").cameras.camera_to_worlds[..., 3]
+        for level in bake(scene, PyramidConfig(resolution=64, levels=2), eyes):
             baked = level.render(rays.origins, rays.directions)
             assert float((baked.depth - exact.depth).abs().mean()) < 0.05 * float(exact.depth.mean())
             assert float((baked.opacity - exact.opacity).abs().mean()) < 0.05
