@@ -15,6 +15,7 @@ from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from nerfseg_plugins.inerf.keypoints import Keypoints, find_keypoints, keypoint_rays
+from nerfseg_plugins.inerf.photos import reduce_mask, reduce_photo
 from nerfseg_plugins.inerf.pnp import PnPConfig, Sightings, solve_pnp
 from nerfseg_plugins.inerf.query import Query
 from nerfseg_plugins.inerf.scene import Scene
@@ -23,6 +24,10 @@ View = tuple[Tensor, Cameras]
 """An image (H, W, 3) in [0, 1] and its camera (batch shape [1], scene frame, on the scene's device)."""
 
 _MIN_OPACITY = 0.5
+_MIN_FACTOR = 1.3
+"""Photos are made smaller if their pixels are this much finer than those of the known views."""
+_MIN_SIDE = 32
+"""Photos are not made smaller than this many pixels."""
 _CHUNK = 1 << 13
 """Rays rendered at once."""
 
@@ -84,6 +89,8 @@ class Reference:
     def __init__(self, scene: Scene, keypoints: Keypoints, camera: Cameras) -> None:
         self.descriptors = keypoints.descriptors
         """(K, 128) unit vectors."""
+        self.pixel = pixel_angle(camera)
+        """Angle of a pixel in the middle, radians."""
         self._scene = scene
         self._places = keypoints.places
         self._camera = camera
@@ -122,6 +129,11 @@ class References:
     def __len__(self) -> int:
         return len(self.views)
 
+    @property
+    def pixel(self) -> float:
+        """Angle of a pixel in most views, radians; 0 without views."""
+        return float(np.median([view.pixel for view in self.views])) if self.views else 0.0
+
     @classmethod
     def build(
         cls,
@@ -159,21 +171,22 @@ def match(query: Query, references: References, config: MatchingConfig, seed: in
         A pose, or the reason why there is none: a photo without keypoints or of something else, or matches that leave
         the pose open.
     """
-    keypoints = find_keypoints(query.image, config.keypoints, query.mask)
+    own, pixel = pixel_angle(query.camera), max(pixel_angle(query.camera), references.pixel)
+    keypoints = _keypoints(query, pixel / own, config.keypoints)
     if len(keypoints) == 0:
         return NoMatch("the photo has no keypoints")
     rows, points = _nearest(keypoints, references, config)
     _, directions = keypoint_rays(query.camera, keypoints.places)
     places = _place_ids(keypoints.places)
     sightings = Sightings(directions[rows].cpu().double().numpy(), points.double().numpy(), places[rows.numpy()])
-    pose = solve_pnp(sightings, pixel_angle(query.directions), config.pnp, seed)
+    pose = solve_pnp(sightings, pixel, config.pnp, seed)
     if isinstance(pose, str):
         return NoMatch(pose)
     return Match(
         c2w=torch.from_numpy(pose.c2w).to(query.image),
         inliers=sightings.at(pose.inliers).distinct,
         matches=sightings.distinct,
-        reprojection_rms=pose.rms,
+        reprojection_rms=pose.rms * pixel / own,
         covariance=torch.from_numpy(pose.covariance).to(query.image),
     )
 
@@ -225,13 +238,26 @@ def spread_views(c2w: Tensor, count: int) -> list[int]:
     return sorted(chosen)
 
 
-def pixel_angle(directions: Tensor) -> float:
-    """Angle of a pixel in the middle of an image, radians, whatever its lens; from unit directions (H, W, 3)."""
-    height, width = directions.shape[:2]
-    row, column = min(height // 2, height - 2), min(width // 2, width - 2)
-    middle = directions[max(row, 0) : row + 2, max(column, 0) : column + 2].double()
-    steps = [side.norm(dim=-1).mean() for side in (middle.diff(dim=0), middle.diff(dim=1)) if side.numel()]
-    return float(torch.stack(steps).mean())
+def pixel_angle(camera: Cameras) -> float:
+    """Angle of a pixel in the middle of an image, radians, whatever the lens; of one camera (batch shape [1])."""
+    middle = torch.tensor([[float(camera.height) / 2, float(camera.width) / 2]])
+    # Not at the very middle, where nerfstudio divides by zero for a fisheye.
+    corners = middle + torch.tensor([[0.1, 0.1], [1.1, 0.1], [0.1, 1.1]])
+    directions = keypoint_rays(camera, corners)[1].double()
+    return float((directions[1:] - directions[0]).norm(dim=1).mean())
+
+
+def _keypoints(query: Query, factor: float, count: int) -> Keypoints:
+    """Keypoints of a photo, found where its pixels are `factor` times as large.
+
+    The strongest keypoints are fine ones, which views of lower resolution do not show.
+    """
+    height, width = query.image.shape[:2]
+    size = (max(1, round(width / factor)), max(1, round(height / factor)))
+    if factor < _MIN_FACTOR or min(size) < _MIN_SIDE:
+        return find_keypoints(query.image, count, query.mask)
+    found = find_keypoints(reduce_photo(query.image, *size), count, reduce_mask(query.mask, *size))
+    return Keypoints(found.places * torch.tensor([height / size[1], width / size[0]]), found.descriptors)
 
 
 def _nearest(keypoints: Keypoints, references: References, config: MatchingConfig) -> tuple[Tensor, Tensor]:

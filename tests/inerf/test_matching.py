@@ -73,9 +73,25 @@ def test_the_pose_of_a_photo_is_found_through_any_lens(lens):
     assert 0 < result.reprojection_rms < 1.5
 
 
-def test_a_photo_of_another_size_than_the_references_has_a_pose():
-    lens = replace(PINHOLE, fx=195.0, fy=198.0, cx=117.0, cy=92.25, width=240, height=180)
-    assert_right(found(photo(lens)))
+@pytest.mark.parametrize("factor", [0.6, 1.2, 2.6])
+def test_a_photo_of_another_size_than_the_references_has_a_pose(factor):
+    width, height = round(160 * factor), round(120 * factor)
+    lens = replace(
+        PINHOLE, fx=130 * factor, fy=132 * factor, cx=78 * factor, cy=61.5 * factor, width=width, height=height
+    )
+    result = found(photo(lens))
+    assert_right(result, degrees=0.5, distance=0.02)
+    assert result.reprojection_rms < 1.5 * factor
+
+
+def test_a_large_photo_is_masked_as_well():
+    lens = replace(PINHOLE, fx=260.0, fy=264.0, cx=156.0, cy=123.0, width=320, height=240)
+    query = photo(lens)
+    mask = torch.zeros(240, 320, dtype=torch.bool)
+    mask[:, :220] = True
+    result = found(replace(query, mask=mask))
+    assert_right(result, degrees=0.5, distance=0.02)
+    assert result.matches < found(query).matches
 
 
 def test_the_covariance_tells_the_size_of_the_error():
@@ -248,9 +264,8 @@ def test_views_far_apart_are_chosen():
 
 
 def test_the_angle_of_a_pixel_is_one_part_of_the_focal_length():
-    assert pixel_angle(photo().directions) == pytest.approx(2 / (130 + 132), rel=0.01)
-    assert pixel_angle(photo(FISHEYE).directions) == pytest.approx(1 / 60, rel=0.01)
-    assert pixel_angle(photo().directions[:1]) == pytest.approx(1 / 130, rel=0.2)
+    assert pixel_angle(posed(PINHOLE, TRUTH)) == pytest.approx((1 / 130 + 1 / 132) / 2, rel=1e-3)
+    assert pixel_angle(posed(FISHEYE, TRUTH)) == pytest.approx(1 / 60, rel=0.01)
 
 
 def test_mutual_matches_are_those_that_a_plain_search_finds():
