@@ -88,6 +88,8 @@ class QueryDataManager(VanillaDataManager):
     """Serves the photos at their present poses, for training and evaluation alike."""
 
     config: QueryDataManagerConfig
+    train_dataset: QueryDataset
+    eval_dataset: QueryDataset
 
     def __init__(
         self,
@@ -113,6 +115,11 @@ class QueryDataManager(VanillaDataManager):
         )
         # The viewer would move photos by the scene's own camera optimiser, which is about other cameras.
         self.train_camera_optimizer = CameraOptimizerConfig(mode="off").setup(num_cameras=len(dataset), device=device)
+
+    def place(self, c2w: Tensor) -> None:
+        """Move the cameras to poses (N, 3, 4), scene frame."""
+        self.train_dataset.place(c2w)
+        self.eval_dataloader.cameras = self.train_dataset.cameras.to(self.device)  # it keeps a copy
 
     def setup_train(self) -> None:
         """Nothing to prepare."""

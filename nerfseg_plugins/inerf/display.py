@@ -37,7 +37,7 @@ class Frustum(NamedTuple):
     """(3, 4), scene frame."""
     color: Color
     scale: float
-    """Size of the pyramid, as a share of an ordinary one."""
+    """Height of the pyramid, as a share of an ordinary one's."""
 
 
 def placed(c2w: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -48,6 +48,20 @@ def placed(c2w: Tensor) -> tuple[np.ndarray, np.ndarray]:
     pose = c2w.detach().cpu().double().numpy()
     turned = vtf.SO3.from_matrix(pose[:, :3]) @ vtf.SO3.from_x_radians(np.pi)
     return pose[:, 3] * VISER_NERFSTUDIO_SCALE_RATIO, turned.wxyz
+
+
+def reach(inversion: Inversion) -> float:
+    """Distance from the cameras to what they see, viewer's units; the measure of all that is drawn."""
+    depth = inversion.depth[inversion.alive]
+    return float(depth.median()) * VISER_NERFSTUDIO_SCALE_RATIO if len(depth) else VISER_NERFSTUDIO_SCALE_RATIO
+
+
+def overview(inversion: Inversion, photo: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where to look from, and at, to see a photo's cameras and what they see: (3,) each, viewer's units."""
+    pose = pose_at(inversion, photo, last_iteration(inversion, photo)).double().numpy()
+    right, up, back, centre = (pose[:, column] for column in range(4))
+    centre, far = centre * VISER_NERFSTUDIO_SCALE_RATIO, reach(inversion)
+    return centre + far * (0.7 * back + 0.35 * up + 0.35 * right), centre - far * 0.5 * back
 
 
 def view_of(query: Query) -> tuple[float, float]:
@@ -119,7 +133,7 @@ def describe(inversion: Inversion, photo: int, iteration: int) -> str:
         lines.append(f"Off by {turn:.2g}° and {shift:.2g} scene units")
     if inversion.estimates:
         estimate = inversion.estimates[photo]
-        verdict = "✅ converged" if estimate.converged else "❌ not converged"
+        verdict = "Converged" if estimate.converged else "NOT converged"
         lines.append(f"**{verdict}**, residual {estimate.residual:.3g}: {_plain(estimate.reason)}")
     return "\n\n".join(lines)
 

@@ -243,9 +243,11 @@ class Inversion(nn.Module):
         with torch.no_grad():
             tracks = Tracks(self.c2w()[photo, slot][None].detach(), self._began)
         descent = Descent(self._photos[photo], self._config, generator)
-        stage = Stage("polish", self.estimator.scene, self._config.rays, self._config.lm.iterations)
+        scene = self.estimator.scene
+        stage = Stage("polish", scene, self._config.rays, self._config.lm.iterations, tolerance=0.5)
         descent.levenberg(tracks, [stage])
-        verdict = judge(self.estimator.scene, self._photos[photo], tracks.c2w[0], self._config, generator)
+        depth = float(descent.depth(self._legs[-2].scene, tracks.c2w))
+        verdict = judge(scene, self._photos[photo], tracks.c2w[0], depth, self._config, generator)
         steps = self.history.steps(photo, slot)
         adam_seconds = steps[-1].seconds if steps else 0.0
         return Estimate(

@@ -5,7 +5,6 @@ from contextlib import nullcontext
 from threading import RLock
 from typing import Any, Optional
 
-from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO
 from nerfstudio.viewer.viewer_elements import ViewerControl, ViewerSlider
 from torch import Tensor, nn
 from viser import ViserServer
@@ -17,9 +16,11 @@ from nerfseg_plugins.inerf.display import (
     describe,
     frustums,
     last_iteration,
+    overview,
     picture,
     placed,
     pose_at,
+    reach,
     view_of,
 )
 from nerfseg_plugins.inerf.inversion import Inversion
@@ -32,8 +33,8 @@ _PICTURE_EVERY = 25
 """Steps from one rendering to the next, while the newest pose is shown."""
 _PICTURE_SIDE = 120
 """Longer side of the rendering, pixels: it takes the time of a few steps."""
-_FRUSTUM = 0.1 * VISER_NERFSTUDIO_SCALE_RATIO
-"""Size of a frustum, in the viewer's units."""
+_FRUSTUM = 0.12
+"""Height of a frustum, as a share of the distance to what its camera sees."""
 
 
 class QuietSlider(ViewerSlider[int]):
@@ -72,6 +73,7 @@ class PosePanel(nn.Module):
         self._labels = [query.name for query in inversion.queries]
         self._photo = 0
         self._calls = 0
+        self._welcomes = False
         self._drawn: dict[str, tuple[Color, float, Any]] = {}
         self._rendered: Optional[tuple[int, Tensor]] = None
         self._small = [reduced(query, _PICTURE_SIDE) for query in inversion.queries]
@@ -138,6 +140,9 @@ class PosePanel(nn.Module):
         with self._lock:
             if self._viewer is None or not self._inversion.begun:
                 return
+            if not self._welcomes:
+                self._welcomes = True
+                self._viewer.viser_server.on_client_connect(self._on_client)
             self.about.content = describe(self._inversion, self._photo, self.at)
             shown = frustums(self._inversion, self._photo, self.at)
             with self._viewer.viser_server.atomic():
@@ -159,7 +164,7 @@ class PosePanel(nn.Module):
             f"/poses/{frustum.name.replace(' ', '_')}",
             fov=fov,
             aspect=aspect,
-            scale=_FRUSTUM * frustum.scale,
+            scale=_FRUSTUM * reach(self._inversion) * frustum.scale,
             color=frustum.color,
             position=position,
             wxyz=wxyz,
@@ -190,6 +195,12 @@ class PosePanel(nn.Module):
                 self.image.content = picture(self._small[photo].image, found, self.image_blend.value / 100)
 
     # Callbacks -------------------------------------------------------------------------------------------------------
+
+    def _on_client(self, client: Any) -> None:
+        # nerfstudio begins near the scene's middle, which may be inside of something.
+        with self._lock, client.atomic():
+            client.camera.position, client.camera.look_at = overview(self._inversion, self._photo)
+            self._order_picture()
 
     def _on_photo(self, element: QuietDropdown) -> None:
         with self._lock:

@@ -20,7 +20,7 @@ from torch.nn import Parameter
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.files import sha256_file
 from nerfseg_plugins.inerf.config import PoseConfig
-from nerfseg_plugins.inerf.datamanager import QueryDataManagerConfig, QueryDataset
+from nerfseg_plugins.inerf.datamanager import QueryDataManager, QueryDataManagerConfig, QueryDataset
 from nerfseg_plugins.inerf.inversion import Inversion
 from nerfseg_plugins.inerf.of_run import background_of, estimator_of_run, training_cameras
 from nerfseg_plugins.inerf.outcome import write_outcome
@@ -81,14 +81,13 @@ class InerfPipeline(VanillaPipeline):
         estimator = estimator_of_run(self.run, config.pose)
         scene = sha256_file(self.run.checkpoint)
         self.inversion = Inversion(estimator, queries, config.slots, config.steps, scene)
-        self.dataset = QueryDataset(queries, self.run.transform, self._model.scene_box)
-        config.datamanager.hand_over(self.dataset)
+        config.datamanager.hand_over(QueryDataset(queries, self.run.transform, self._model.scene_box))
         config.datamanager.train_num_rays_per_batch = config.pose.rays * len(queries)
         self.datamanager = config.datamanager.setup(device=device, test_mode=test_mode)
         self._panel = PosePanel(self.inversion, config.steps + config.pose.lm.iterations)
         # From here nerfstudio's viewer shows each in a folder with its own title.
         panels = getattr(self._model, "panels", dict)()
-        for title, panel in {"Poses": self._panel, **panels}.items():
+        for title, panel in {"Cameras": self._panel, **panels}.items():
             self.add_module(title, panel)
         self.eval()
 
@@ -175,7 +174,9 @@ class InerfPipeline(VanillaPipeline):
             write_outcome(folder, entries, self.run, inversion.estimator, self.config.overlay)
 
     def _follow(self, force: bool = False) -> None:
-        self.dataset.place(self.inversion.best())
+        manager = self.datamanager
+        assert isinstance(manager, QueryDataManager)
+        manager.place(self.inversion.best())
         self._panel.follow(force)
 
     # Checkpoints -----------------------------------------------------------------------------------------------------

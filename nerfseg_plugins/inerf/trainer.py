@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from nerfstudio.engine.callbacks import TrainingCallbackLocation
 from nerfstudio.engine.schedulers import LRScheduler, Scheduler, SchedulerConfig
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from nerfstudio.utils.decorators import check_main_thread
@@ -95,12 +96,24 @@ class InerfTrainer(Trainer):
     def train(self) -> None:
         """Take the steps up to `max_num_iterations` in all; nerfstudio would add that many to a resumed run."""
         total = self.config.max_num_iterations
-        self.step = max(self._start_step - 1, 0)  # of the last checkpoint, where there is nothing left to do
-        self.config.max_num_iterations = max(total - self._start_step, 0)
+        if self._start_step >= total:
+            self._finish_again(total)
+            return
+        self.config.max_num_iterations = total - self._start_step
         try:
             super().train()
         finally:
             self.config.max_num_iterations = total
+
+    def _finish_again(self, total: int) -> None:
+        """Write and show what a finished run has found; it may have been stopped in between."""
+        CONSOLE.print(f"Nothing to train: the run is at step {self._start_step} of {total}.")
+        self.step, self.training_state = self._start_step - 1, "completed"
+        self._init_viewer_state()
+        for callback in self.callbacks:
+            callback.run_callback_at_location(self.step, TrainingCallbackLocation.AFTER_TRAIN)
+        if not self.config.viewer.quit_on_train_completion:
+            self._train_complete_viewer()
 
     @check_main_thread
     def save_checkpoint(self, step: int) -> None:
