@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from threading import RLock
 from typing import Any, Optional
 
+from nerfstudio.viewer.viewer import Viewer
 from nerfstudio.viewer.viewer_elements import ViewerControl, ViewerSlider
 from torch import Tensor, nn
 from viser import ViserServer
@@ -55,6 +56,18 @@ class QuietSlider(ViewerSlider[int]):
         self.gui_handle.on_update(lambda _: self._quiet_hook(self))
 
 
+class _Attachment(ViewerControl):
+    """Tells when there is a viewer."""
+
+    def __init__(self, hook: Callable[[], None]) -> None:
+        super().__init__()
+        self._hook = hook
+
+    def _setup(self, viewer: Viewer) -> None:
+        super()._setup(viewer)
+        self._hook()
+
+
 class PosePanel(nn.Module):
     """Shows an inversion.
 
@@ -73,7 +86,6 @@ class PosePanel(nn.Module):
         self._labels = [query.name for query in inversion.queries]
         self._photo = 0
         self._calls = 0
-        self._welcomes = False
         self._drawn: dict[str, tuple[Color, float, Any]] = {}
         self._rendered: Optional[tuple[int, Tensor]] = None
         self._small = [reduced(query, _PICTURE_SIDE) for query in inversion.queries]
@@ -103,7 +115,7 @@ class PosePanel(nn.Module):
             hint="At its end it follows the newest iteration",
         )
         self.look = QuietButton("Look from the estimate", lambda _: self._on_look())
-        self.viewer_control = ViewerControl()
+        self.viewer_control = _Attachment(self._on_viewer)
 
     @property
     def _inversion(self) -> Inversion:
@@ -140,9 +152,6 @@ class PosePanel(nn.Module):
         with self._lock:
             if self._viewer is None or not self._inversion.begun:
                 return
-            if not self._welcomes:
-                self._welcomes = True
-                self._viewer.viser_server.on_client_connect(self._on_client)
             self.about.content = describe(self._inversion, self._photo, self.at)
             shown = frustums(self._inversion, self._photo, self.at)
             with self._viewer.viser_server.atomic():
@@ -196,8 +205,14 @@ class PosePanel(nn.Module):
 
     # Callbacks -------------------------------------------------------------------------------------------------------
 
+    def _on_viewer(self) -> None:
+        self._viewer.viser_server.on_client_connect(self._on_client)
+        self.refresh()  # of a finished run there is nothing else to wait for
+
     def _on_client(self, client: Any) -> None:
         # nerfstudio begins near the scene's middle, which may be inside of something.
+        if not self._inversion.begun:
+            return
         with self._lock, client.atomic():
             client.camera.position, client.camera.look_at = overview(self._inversion, self._photo)
             self._order_picture()
