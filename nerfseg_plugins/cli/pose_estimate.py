@@ -163,14 +163,16 @@ def figures(entries: "Sequence[Entry]", scale: float) -> dict[str, Any]:
 
 def print_table(entries: "Sequence[Entry]", scale: float) -> None:
     """One row per photo: whether it converged, its residual, standard deviations, seconds, and why."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
     measured = any(query.truth is not None for query, _ in entries)
-    table = Table(title=f"poses; ± one standard deviation, {'what they are off by, ' if measured else ''}data units")
+    title = f"± one standard deviation, {'off by the truth, ' if measured else ''}data units and degrees"
+    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in ("photo", "ok", "residual", "±", "±°", *(("off", "off°") if measured else ()), "s"):
         table.add_column(column, justify="left" if column in ("photo", "ok") else "right", no_wrap=True)
-    table.add_column("why", min_width=16)
+    table.add_column("why", min_width=16, overflow="fold")
     for query, estimate in entries:
         position, turn = deviations(estimate)
         cells = [f"{estimate.residual:.3f}", f"{position / scale:.2g}", f"{turn:.2g}"]
