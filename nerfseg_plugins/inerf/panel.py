@@ -144,8 +144,9 @@ class PosePanel(nn.Module):
             self._calls += 1
             if force or self._calls % _EVERY == 0:
                 self.refresh()
-            if (force or self._calls % _PICTURE_EVERY == 0) and self._following:
-                self._order_picture()
+            due = (force or self._calls % _PICTURE_EVERY == 0) and self._following
+            if due and self._viewer is not None and self._viewer.viser_server.get_clients():
+                self._order_picture()  # somebody looks
 
     def refresh(self) -> None:
         """Draw the frustums and write the text."""
@@ -183,11 +184,10 @@ class PosePanel(nn.Module):
     # The picture -----------------------------------------------------------------------------------------------------
 
     def _order_picture(self) -> None:
-        """Have the scene rendered from the pose that is shown, if anybody looks."""
-        if self._viewer is None or not self._inversion.begun or not self._viewer.viser_server.get_clients():
-            return
-        photo, at = self._photo, self.at
-        self.renderer.submit(lambda: self._render(photo, pose_at(self._inversion, photo, at)))
+        """Have the scene rendered from the pose that is shown."""
+        if self._inversion.begun:
+            photo, at = self._photo, self.at
+            self.renderer.submit(lambda: self._render(photo, pose_at(self._inversion, photo, at)))
 
     def _render(self, photo: int, c2w: Tensor) -> None:
         lock = self._viewer.train_lock
@@ -210,10 +210,10 @@ class PosePanel(nn.Module):
         self.refresh()  # of a finished run there is nothing else to wait for
 
     def _on_client(self, client: Any) -> None:
-        # nerfstudio begins near the scene's middle, which may be inside of something.
-        if not self._inversion.begun:
-            return
-        with self._lock, client.atomic():
+        # Called under viser's lock of its clients, which others of this panel wait for under this panel's: neither may
+        # be taken here.
+        if self._inversion.begun:
+            # nerfstudio begins near the scene's middle, which may be inside of something.
             client.camera.position, client.camera.look_at = overview(self._inversion, self._photo)
             self._order_picture()
 

@@ -5,7 +5,7 @@ import io
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Event, Lock
+from threading import Event, Lock, Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -206,6 +206,17 @@ def test_whoever_connects_looks_at_the_cameras_from_behind(panel, monkeypatch):
     panel._on_client(client)
     assert client.camera.position[2] == pytest.approx(0.7 * 15, rel=0.05)
     assert client.camera.look_at[2] == pytest.approx(-0.5 * 15, rel=0.05)
+
+
+def test_a_browser_connects_while_all_locks_are_held(panel, viewer):
+    """viser holds the lock of its clients meanwhile, the panel's is held by whoever waits for that one."""
+    client = Client()
+    thread = Thread(target=panel._on_client, args=(client,), daemon=True)
+    with viewer.viser_server._client_lock, panel._lock, viewer.train_lock:
+        thread.start()
+        thread.join(20)
+        assert not thread.is_alive() and client.camera.position is not None
+    assert panel.renderer.wait(20) and panel.image.content
 
 
 def test_no_callback_waits_for_the_lock_of_training(panel, viewer, monkeypatch):
