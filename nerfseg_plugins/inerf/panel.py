@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from threading import RLock
 from typing import Any, Optional
 
@@ -56,6 +57,14 @@ class QuietSlider(ViewerSlider[int]):
         self.gui_handle.on_update(lambda _: self._quiet_hook(self))
 
 
+class _Picture(ViewerMarkdown):
+    """Markdown with a picture in itself."""
+
+    def install(self, viser_server: ViserServer) -> None:
+        # viser warns of pictures without a folder to look in, even where there is none to look for.
+        self._handle = viser_server.gui.add_markdown(self._content, image_root=Path())
+
+
 class _Attachment(ViewerControl):
     """Tells when there is a viewer."""
 
@@ -86,6 +95,7 @@ class PosePanel(nn.Module):
         self._labels = [query.name for query in inversion.queries]
         self._photo = 0
         self._calls = 0
+        self._all: Any = None
         self._drawn: dict[str, tuple[Color, float, Any]] = {}
         self._rendered: Optional[tuple[int, Tensor]] = None
         self._small = [reduced(query, _PICTURE_SIDE) for query in inversion.queries]
@@ -95,7 +105,7 @@ class PosePanel(nn.Module):
         self.chosen = QuietDropdown(
             "Photo", self._labels[0], self._labels, quiet_hook=self._on_photo, hint="Whose hypotheses are shown"
         )
-        self.image = ViewerMarkdown("")
+        self.image = _Picture("")
         self.image_blend = QuietSlider(
             "Photo in the picture",
             30,
@@ -115,6 +125,7 @@ class PosePanel(nn.Module):
             hint="At its end it follows the newest iteration",
         )
         self.look = QuietButton("Look from the estimate", lambda _: self._on_look())
+        self.toggle = QuietButton("Show or hide the cameras", lambda _: self._show_cameras(not self._all.visible))
         self.viewer_control = _Attachment(self._on_viewer)
 
     @property
@@ -205,7 +216,11 @@ class PosePanel(nn.Module):
 
     # Callbacks -------------------------------------------------------------------------------------------------------
 
+    def _show_cameras(self, visible: bool) -> None:
+        self._all.visible = visible
+
     def _on_viewer(self) -> None:
+        self._all = self._viewer.viser_server.scene.add_frame("/poses", show_axes=False)  # the parent of all frustums
         self._viewer.viser_server.on_client_connect(self._on_client)
         self.refresh()  # of a finished run there is nothing else to wait for
 
@@ -236,6 +251,7 @@ class PosePanel(nn.Module):
             inversion = self._inversion
             if self._viewer is None or not inversion.begun:
                 return
+            self._show_cameras(False)  # from its tip, the lines of a frustum hide all else
             position, wxyz = placed(pose_at(inversion, self._photo, self.at))
             fov, _ = view_of(inversion.queries[self._photo])
             for client in self._viewer.viser_server.get_clients().values():

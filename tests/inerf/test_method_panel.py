@@ -130,7 +130,15 @@ def colors(panel: Any) -> dict[str, tuple[int, int, int]]:
 
 def test_the_viewer_shows_the_elements_in_order_in_a_folder_of_their_own(viewer):
     names = [element.name for _, element in viewer.viewer_elements]
-    assert names == ["", "Photo", "", "Photo in the picture", "Iteration", "Look from the estimate"]
+    assert names == [
+        "",
+        "Photo",
+        "",
+        "Photo in the picture",
+        "Iteration",
+        "Look from the estimate",
+        "Show or hide the cameras",
+    ]
     assert {path.rsplit("/", 1)[0] for path, _ in viewer.viewer_elements} == {"Custom Elements/Cameras"}
 
 
@@ -198,6 +206,9 @@ def test_the_button_looks_from_the_estimate(panel, viewer, monkeypatch):
     position, wxyz = display.placed(turned(4))
     assert np.allclose(client.camera.position, position) and np.allclose(client.camera.wxyz, wxyz)
     assert client.camera.fov == pytest.approx(2 * math.atan(HEIGHT / 2 / FOCAL))
+    assert not panel._all.visible  # they would be in the way
+    fire(panel.toggle)
+    assert panel._all.visible
 
 
 def test_whoever_connects_looks_at_the_cameras_from_behind(panel, monkeypatch):
