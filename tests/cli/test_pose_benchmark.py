@@ -138,6 +138,29 @@ def test_a_trial_with_nothing_to_begin_with_fails(run, queries: list[Any]):
     assert (figures["joint_rate"], figures["not_finite"], figures["rotation_max"]) == (0, 1, None)
 
 
+def test_a_damaged_scene_never_converges(tiny_run, tmp_path: Path):
+    """Weights that are not numbers: the estimate says so, and what is written can be read."""
+    from nerfseg_plugins.inerf.of_run import estimator_of_run
+    from nerfseg_plugins.inerf.protocol import held_out_queries, report, trials
+    from nerfseg_plugins.inerf.report import RunInfo
+    from nerfseg_plugins.inerf.results import Results
+
+    run = open_run(tiny_run.config)
+    field: Any = run.pipeline.model.field
+    for weights in field.parameters():
+        weights.data.fill_(torch.nan)
+    queries = held_out_queries(run, 1)
+    options: Any = QUICK
+    estimator = estimator_of_run(run, SearchChanges(**options).changed("lm"))
+    (trial,) = trials(estimator, queries, [[queries[0].truth]])
+    assert not trial.estimate.converged
+    assert report([trial], scale=1.0)["converged_rate"] == 0
+    Results(tmp_path, {}, queries, RunInfo.of(run), overwrite=False).add(queries[0], trial.estimate)
+    frame = read_json(tmp_path / "poses.json")
+    (only,) = frame["frames"] or frame["failed"]
+    assert not only["converged"] and only["reason"] == trial.estimate.reason
+
+
 # The command ---------------------------------------------------------------------------------------------------------
 
 
