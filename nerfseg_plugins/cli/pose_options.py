@@ -74,8 +74,12 @@ class SearchChanges:
     """Which pixels are compared: any, interest points (SIFT), regions around those, or those on edges."""
     loss: Optional[Literal["l2", "l1", "huber", "cauchy", "mape"]] = None
     """Cost of a residual."""
-    channels: Optional[Literal["rgb", "chroma"]] = None
-    """Compare colours, or only their hue and saturation."""
+    channels: Optional[Literal["rgb", "chroma", "none"]] = None
+    """Compare colours, or only their hue and saturation, or, with features, no colours."""
+    features: Optional[str] = None
+    """Output of the run that is compared with the photos' feature maps."""
+    feature_weight: Optional[float] = None
+    """Factor on features, where colours count as 1."""
     fit_exposure: Optional[bool] = None
     """Whether brightness and tint are fitted to every photo."""
     coarse: Optional[bool] = None
@@ -103,12 +107,16 @@ class SearchChanges:
             seed=self.seed,
             sampler=_overridden(config.sampler, sampling=self.sampling),
             photometric=_overridden(
-                config.photometric, loss=self.loss, channels=self.channels, exposure=self.fit_exposure
+                config.photometric,
+                loss=self.loss,
+                channels=self.channels,
+                exposure=self.fit_exposure,
+                feature_weight=self.feature_weight,
             ),
             lm=_overridden(config.lm, iterations=self.steps),
             adam=_overridden(config.adam, steps=self.steps),
         )
-        names = ("init", "rays", "hypotheses", "coarse", "samples_per_ray")
+        names = ("init", "rays", "hypotheses", "features", "coarse", "samples_per_ray")
         return _overridden(config, **{name: getattr(self, name) for name in names})
 
 
@@ -143,6 +151,9 @@ class PhotoOptions:
     """What the poses in a transforms.json among --images are."""
     masks: Optional[Path] = None
     """Id mask of the photo, or folder of masks named as the photos; 0 hides a pixel (moving things, the sky)."""
+    feature_maps: Optional[Path] = None
+    """Feature map of the photo, or folder of maps named as the photos, for --features: arrays (height, width, channels)
+    as .npy or .npz."""
     max_side: Optional[int] = None
     """Photos whose longer side has more pixels are made smaller."""
     lens: LensOptions = field(default_factory=LensOptions)
@@ -161,6 +172,7 @@ class PhotoOptions:
             lens=self.lens.lens(),
             masks=self.masks,
             start=self.start,
+            features=self.feature_maps,
             poses_are=self.poses_are,
             max_side=self.max_side,
             background=background_of(run),

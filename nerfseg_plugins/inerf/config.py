@@ -1,7 +1,7 @@
 """Settings of an estimation, and the presets that name good ones."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Optional
 
 from nerfseg_plugins.inerf.adam import AdamConfig
 from nerfseg_plugins.inerf.levenberg import LevenbergConfig
@@ -46,6 +46,8 @@ class PoseConfig:
     """What a pose turns about: the camera, the scene's origin, or the point that the camera looks at."""
     samples_per_ray: int = 32
     """Samples of a ray, where the model takes fewer; 0 keeps the model's."""
+    features: Optional[str] = None
+    """Output of the model that is compared with the photo's feature map, beside the colours or instead of them."""
     coarse: bool = True
     """Whether to begin on coarse copies of the scene, where the start may be far off."""
     photometric: Photometric = field(default_factory=lambda: Photometric(exposure=True))

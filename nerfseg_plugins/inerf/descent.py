@@ -80,7 +80,7 @@ class Descent:
         for stage in stages:
             photometric = self._photometric(stage.tolerance)
             depth = self.depth(stage.scene, tracks.c2w)
-            rays = self._rays(stage.scene, stage.rays, tracks.c2w, depth)
+            rays = self.rays(stage.scene, stage.rays, tracks.c2w, depth)
             if stage.iterations:
                 settings = replace(self._config.lm, iterations=stage.iterations)
                 found = levenberg(stage.scene, rays, tracks.c2w, photometric, settings, self._config.pivot, depth)
@@ -104,7 +104,7 @@ class Descent:
 
         def view(step: int) -> tuple[Scene, Rays]:
             stage = stages[min(int((step >= bounds).sum()), len(stages) - 1)][0]
-            return stage.scene, self._rays(stage.scene, stage.rays, tracks.c2w, depth)
+            return stage.scene, self.rays(stage.scene, stage.rays, tracks.c2w, depth)
 
         history = adam(view, tracks.c2w, self._photometric(1.0), config.adam, config.pivot, depth, self._generator)
         tracks.follow("adam", history)
@@ -129,14 +129,15 @@ class Descent:
         photometric = self._config.photometric
         return replace(photometric, scale=photometric.scale * tolerance)
 
-    def _rays(self, scene: Scene, count: int, poses: Tensor, depth: Tensor) -> Rays:
+    def rays(self, scene: Scene, count: int, poses: Tensor, depth: Tensor) -> Rays:
         """Rays of the photo, as blurred as the scene's copy is."""
         blur = 0.0
-        if isinstance(scene, PyramidLevel):
+        coarse = isinstance(scene, PyramidLevel)
+        if coarse:
             points = poses[..., 3] - poses[..., 2] * depth[:, None]
             # A cell is a box filter, whose standard deviation is 0.29 of its side; interpolation adds to it.
             blur = 0.35 * self._photo.focal * float((scene.cell_size_at(points) / depth).median())
-        return self._photo.rays(count, blur, self._generator)
+        return self._photo.rays(count, blur, self._generator, features=not coarse)
 
     def _resample(self, tracks: Tracks, stage: Stage) -> None:
         """Look around what was kept."""

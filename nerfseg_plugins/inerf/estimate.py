@@ -72,12 +72,13 @@ class Estimator:
         begin = time.perf_counter()
         start = query.start if start is None else start
         generator = torch.Generator().manual_seed(self.config.seed)
+        self._check_features(query)
         photo = PhotoRays(query, self.config.sampler)
         descent = Descent(photo, self.config, generator)
         found: list[tuple[Verdict, Tracks]] = []
         tried: list[Tensor] = []
         failures: list[str] = []
-        for poses, stages in self._attempts(photo, start, generator, failures):
+        for poses, stages in self.attempts(photo, start, generator, failures):
             tried.append(poses)
             tracks = Tracks(poses, begin)
             if self.config.solver == "lm":
@@ -104,9 +105,28 @@ class Estimator:
             seconds=time.perf_counter() - begin,
         )
 
+    @torch.no_grad()
+    def _check_features(self, query: Query) -> None:
+        """Refuse a photo whose feature map is not what the scene renders."""
+        name, known = self.config.features, query.features
+        if name is None and known is None:
+            return
+        if name is None or known is None:
+            what = (
+                "a feature map, but no output of the run is named" if name is None else f"no feature map for {name!r}"
+            )
+            raise InputError(f"{query.path} has {what}; features need both")
+        ray = query.directions[:1, 0]
+        channels = self.scene.render(torch.zeros_like(ray), ray).values.shape[-1] - 3
+        if channels != known.shape[-1]:
+            raise InputError(
+                f"the feature map of {query.path} has {known.shape[-1]} channels, and {name!r} of the run {channels}; "
+                "give maps of what the run renders"
+            )
+
     # Starts ----------------------------------------------------------------------------------------------------------
 
-    def _attempts(
+    def attempts(
         self, photo: PhotoRays, start: Optional[Tensor], generator: torch.Generator, failures: list[str]
     ) -> Iterator[Attempt]:
         """Attempts, the cheapest first; why there is none of a kind goes to `failures`."""

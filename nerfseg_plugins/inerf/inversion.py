@@ -143,7 +143,7 @@ class Inversion(nn.Module):
         coarsest = self._legs[0].scene
         failures: list[str] = []
         single, many, tried = [], [], []
-        for poses, stages in self.estimator._attempts(rays, query.start, generator, failures):
+        for poses, stages in self.estimator.attempts(rays, query.start, generator, failures):
             tried.append(poses)
             if len(poses) == 1:
                 single.append(poses)
@@ -201,7 +201,7 @@ class Inversion(nn.Module):
         config = self._config
         count = config.rays if len(poses) == 1 else max(min(_FEWEST_RAYS, config.rays), config.rays // len(poses))
         descent = Descent(self._photos[photo], config, self._generator(photo, step))
-        rays = descent._rays(leg.scene, count, poses, depth)
+        rays = descent.rays(leg.scene, count, poses, depth)
         leaf = poses.clone().requires_grad_()
         with torch.enable_grad():
             cost = pose_cost(leg.scene, rays, leaf, config.photometric)

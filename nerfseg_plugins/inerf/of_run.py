@@ -21,10 +21,12 @@ def estimator_of_run(run: Run, config: PoseConfig) -> Estimator:
     Raises:
         InputError: the run's model renders whole images only.
     """
-    scene = FrozenScene(run.pipeline.model, samples_per_ray=config.samples_per_ray)
+    outputs = ("rgb",) if config.features is None else ("rgb", config.features)
+    scene = FrozenScene(run.pipeline.model, outputs, config.samples_per_ray)
     cameras = training_cameras(run)
     eyes = cameras.camera_to_worlds[..., 3]
-    levels = bake(scene, config.pyramid, eyes) if config.coarse and can_bake(scene) else []
+    coarse = config.coarse and config.photometric.channels != "none"  # the copies have colours, but no features
+    levels = bake(scene, config.pyramid, eyes) if coarse and can_bake(scene) else []
     return Estimator(scene, config, levels, cameras.camera_to_worlds, lambda: _references(run, scene, cameras, config))
 
 

@@ -1,5 +1,6 @@
 """Photos and their masks, read and checked."""
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
@@ -94,6 +95,36 @@ def read_mask(path: Path, image: Path, size: tuple[int, int]) -> Tensor:
     ids = read_ids(file)
     check_mask(ids, size, file)
     return torch.from_numpy(ids != 0)
+
+
+def read_features(path: Path, image: Path) -> Tensor:
+    """The feature map of a photo.
+
+    Args:
+        path: an array (h, w, C) as .npy, or as the only array of an .npz; or a folder of them named by the images'
+            stems.
+        image: the photo.
+
+    Returns:
+        (h, w, C) float32.
+
+    Raises:
+        InputError: no map of this photo, or no map at all.
+    """
+    files = [path] if path.is_file() else [path / f"{image.stem}{suffix}" for suffix in (".npz", ".npy")]
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
+        raise InputError(f"{path} holds no feature map for {image}; add {image.stem}.npy, (height, width, channels)")
+    try:
+        found = np.load(file, allow_pickle=False)
+        if isinstance(found, np.lib.npyio.NpzFile):
+            with found:
+                found = found[found.files[0]] if len(found.files) == 1 else np.zeros(0)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(f"{file} is no array that can be read; write it with numpy.save") from error
+    if found.ndim != 3 or found.dtype.kind not in "fiu" or not np.isfinite(found).all():
+        raise InputError(f"{file} is no feature map; it must be one finite array of (height, width, channels)")
+    return torch.from_numpy(found.astype(np.float32))
 
 
 def check_usable(image: Tensor, mask: Tensor, path: Path, mask_path: Optional[Path]) -> None:

@@ -38,6 +38,8 @@ class QueryConfig:
     """JSON file with the poses to start from, in the data's frame: {"frames": [{"file_path", "transform_matrix"}]}."""
     poses_are: Literal["start", "truth"] = "start"
     """What the poses in a transforms.json of photos are: where to start, or what estimates are measured against."""
+    features: Optional[Path] = None
+    """Feature map of the photo, or folder of maps named as the photos: (height, width, channels), .npy or .npz."""
     max_side: Optional[int] = None
     """Photos whose longer side has more pixels are made smaller."""
     background: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -61,6 +63,8 @@ class Query:
     """(3, 4) camera-to-world, scene frame, where the file names one."""
     truth: Optional[Tensor] = None
     """(3, 4) camera-to-world, scene frame, for benchmarks."""
+    features: Optional[Tensor] = None
+    """(h, w, C) feature map of the whole photo, of any resolution, to compare with an output of the model."""
 
     @cached_property
     def directions(self) -> Tensor:
@@ -122,7 +126,8 @@ def read_queries(
         if entry.path.stem in starts:
             start = starts[entry.path.stem].to(device)
         camera = make_camera(lens).to(device)
-        queries.append(Query(name, entry.path, image.to(device), mask.to(device), camera, start, truth))
+        features = None if config.features is None else photos.read_features(config.features, entry.path).to(device)
+        queries.append(Query(name, entry.path, image.to(device), mask.to(device), camera, start, truth, features))
     return queries
 
 

@@ -81,9 +81,9 @@ class Results:
 
 
 def digest(query: Query) -> str:
-    """SHA-256 of all that an estimate takes from a query: pixels, mask, lens, start."""
+    """SHA-256 of all that an estimate takes from a query: pixels, mask, lens, start, features."""
     found = hashlib.sha256(repr(lens_of(query.camera)).encode())
-    for tensor in (query.image, query.mask, query.start):
+    for tensor in (query.image, query.mask, query.start, query.features):
         found.update(b"none" if tensor is None else tensor.cpu().contiguous().numpy().tobytes())
     return found.hexdigest()
 

@@ -89,7 +89,7 @@ def predicted(known: list[Tensor]) -> Optional[Tensor]:
 
 def light(tracked: Tracked) -> Tracked:
     """A result without its photo and trajectory: a film has many."""
-    query = replace(tracked.query, image=tracked.query.image[:0], mask=tracked.query.mask[:0])
+    query = replace(tracked.query, image=tracked.query.image[:0], mask=tracked.query.mask[:0], features=None)
     estimate = replace(tracked.estimate, trajectory=tracked.estimate.trajectory[-1:])
     return replace(tracked, query=query, estimate=estimate)
 

@@ -55,7 +55,8 @@ def judge(
     compared = config.photometric.compare(values, rays.target)
     size = compared.residuals[0].square().mean(dim=-1).sqrt()
     agreeing = size.argsort()[: math.ceil((1 - limits.ignored) * len(size))]
-    score = correlation(values[0, agreeing], rays.target[agreeing])
+    seen, photographed = (config.photometric.compared(part[agreeing]) for part in (values[0], rays.target))
+    score = correlation(seen, photographed)
     residual = float(size[agreeing].square().mean().sqrt())
     normal, gradient = (part[0] for part in normal_equations(compared, jacobian))
     finite = bool(torch.isfinite(normal).all() and torch.isfinite(gradient).all()) and math.isfinite(score)

@@ -54,7 +54,11 @@ class HeadModelConfig(NerfactoModelConfig):
 
 
 class FrozenSamples(NamedTuple):
-    """What a head sees of R rays: their S samples of largest weight. All detached."""
+    """What a head sees of R rays: their S samples of largest weight.
+
+    In training they are constants; in evaluation they can be differentiated by the rays, to find a camera by what a
+    head shows.
+    """
 
     positions: Tensor
     """(R, S, 3), scene frame."""
@@ -303,10 +307,10 @@ class HeadModel(NerfactoModel):
         top = weights[..., 0].topk(count, dim=-1, sorted=False).indices[..., None]
         positions = ray_samples.frustums.get_positions()
         return FrozenSamples(
-            positions.gather(-2, top.expand(*top.shape[:-1], 3)).detach(),
-            geo.gather(-2, top.expand(*top.shape[:-1], geo.shape[-1])).detach(),
-            weights.gather(-2, top).detach(),
-            depth.detach(),
+            positions.gather(-2, top.expand(*top.shape[:-1], 3)),
+            geo.gather(-2, top.expand(*top.shape[:-1], geo.shape[-1])),
+            weights.gather(-2, top),
+            depth,
         )
 
     def _render_scene(self, ray_bundle: RayBundle) -> tuple[RaySamples, Tensor, Tensor, dict[str, Tensor]]:
