@@ -24,6 +24,7 @@ from nerfseg_plugins.scene.run import load_run, render_views  # noqa: E402
 ONLY_FEATURES = replace(
     PRESETS["lm"],
     features="instance_logits",
+    samples_per_ray=0,  # as the map was rendered
     photometric=replace(PRESETS["lm"].photometric, channels="none", scale=1.0),
 )
 
@@ -34,13 +35,13 @@ def test_a_head_alone_finds_the_camera(tiny_run):
     query = held_out_queries(run, 1)[0]
     logits = next(iter(render_views(run, "val", ("instance_logits",)))).outputs["instance_logits"]
     query = replace(query, image=torch.rand(query.image.shape), features=logits)
-    start = perturbed(query.truth, 12.0, 0.02, torch.Generator().manual_seed(1))
+    start = perturbed(query.truth, 6.0, 0.02, torch.Generator().manual_seed(1))
     estimate = estimator_of_run(run, ONLY_FEATURES).estimate(query, start)
     before, after = (
         rotation_error_degrees(pose.numpy()[None], query.truth.numpy()[None])[0] for pose in (start, estimate.c2w)
     )
-    assert before > 1
-    assert after < 0.3 * before
+    assert before > 0.8
+    assert after < 0.05
 
 
 def test_a_map_needs_an_output_and_the_other_way_round(tiny_run):
