@@ -13,9 +13,9 @@ from nerfstudio.engine.optimizers import AdamOptimizerConfig  # noqa: E402
 from nerfstudio.plugins.types import MethodSpecification  # noqa: E402
 
 from nerfseg_plugins.inerf.config import PoseConfig  # noqa: E402
-from nerfseg_plugins.inerf.datamanager import QueryDataManagerConfig  # noqa: E402
-from nerfseg_plugins.inerf.pipeline import InerfPipelineConfig  # noqa: E402
-from nerfseg_plugins.inerf.trainer import InerfTrainerConfig, PoseDecaySchedulerConfig  # noqa: E402
+from nerfseg_plugins.inerf.method.datamanager import QueryDataManagerConfig  # noqa: E402
+from nerfseg_plugins.inerf.method.pipeline import InerfPipelineConfig  # noqa: E402
+from nerfseg_plugins.inerf.method.trainer import InerfTrainerConfig, PoseDecaySchedulerConfig  # noqa: E402
 
 # Rate and decay as in the paper.
 _trainer = InerfTrainerConfig(

@@ -16,8 +16,8 @@ from nerfseg_plugins.files import sha256_file, write_json
 if TYPE_CHECKING:
     from nerfseg_plugins.inerf.config import PoseConfig
     from nerfseg_plugins.inerf.estimate import Estimator
+    from nerfseg_plugins.inerf.output.report import Entry
     from nerfseg_plugins.inerf.query import Query
-    from nerfseg_plugins.inerf.report import Entry
     from nerfseg_plugins.inerf.result import Estimate
     from nerfseg_plugins.scene.run import Run
 
@@ -53,8 +53,9 @@ class PoseEstimate:
         Raises:
             InputError: the run, the photos or the settings cannot be used.
         """
-        from nerfseg_plugins.inerf.report import RunInfo, convergence_plot
-        from nerfseg_plugins.inerf.results import Results
+        from nerfseg_plugins.inerf.output.outcome import figures
+        from nerfseg_plugins.inerf.output.report import RunInfo, convergence_plot
+        from nerfseg_plugins.inerf.output.store import Results
 
         config = self.search.config()
         if self.picture_size < 16:
@@ -80,7 +81,7 @@ class PoseEstimate:
     def _estimate(self, run: "Run", queries: "list[Query]", config: "PoseConfig", results: Any) -> None:
         """Estimate what is not done yet, and draw what is not drawn yet."""
         from nerfseg_plugins.inerf.of_run import estimator_of_run
-        from nerfseg_plugins.inerf.results import attempt
+        from nerfseg_plugins.inerf.output.store import attempt
 
         todo = [query for query in queries if results.get(query) is None or not self._drawn(query, results.get(query))]
         if len(todo) < len(queries):
@@ -104,8 +105,8 @@ class PoseEstimate:
 
     def _draw(self, estimator: "Estimator", query: "Query", estimate: "Estimate") -> None:
         """The comparison, and the moving overlay whose last frames show the scene itself."""
-        from nerfseg_plugins.inerf.pictures import TITLES, comparison, exposed, reduced, rendering, way_there
-        from nerfseg_plugins.inerf.report import write_overlay
+        from nerfseg_plugins.inerf.output.pictures import TITLES, comparison, exposed, reduced, rendering, way_there
+        from nerfseg_plugins.inerf.output.report import write_overlay
 
         if not estimate.c2w.isfinite().all():
             return
@@ -130,35 +131,6 @@ def check_starts(queries: "Sequence[Query]", config: "PoseConfig") -> None:
         raise InputError(
             f"{lacking[0].path} has no pose to start from; give --start FILE.json, or search without one: --preset best"
         )
-
-
-def figures(entries: "Sequence[Entry]", scale: float) -> dict[str, Any]:
-    """Counts and rates; where true poses are known, those of `evaluation.poses.pose_report` under `errors`.
-
-    Args:
-        entries: photos and their estimates.
-        scale: scene units per data unit.
-    """
-    import numpy as np
-
-    from nerfseg_plugins.evaluation.poses import pose_report
-
-    seconds = [estimate.seconds for _, estimate in entries]
-    converged = sum(estimate.converged for _, estimate in entries)
-    found: dict[str, Any] = {
-        "photos": len(entries),
-        "converged": converged,
-        "converged_rate": converged / len(entries),
-        "not_converged": [query.name for query, estimate in entries if not estimate.converged],
-        "seconds": sum(seconds),
-        "seconds_median": float(np.median(seconds)),
-    }
-    if known := [(query.truth, estimate) for query, estimate in entries if query.truth is not None]:
-        truths = np.stack([truth.cpu().numpy() for truth, _ in known])
-        poses = np.stack([estimate.c2w.numpy() for _, estimate in known])
-        flags = np.array([estimate.converged for _, estimate in known])
-        found["errors"] = pose_report(poses, truths, flags, scale)
-    return found
 
 
 def print_table(entries: "Sequence[Entry]", scale: float) -> None:

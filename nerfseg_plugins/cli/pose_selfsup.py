@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
-from nerfseg_plugins.cli.pose_estimate import figures, print_table
+from nerfseg_plugins.cli.pose_estimate import print_table
 from nerfseg_plugins.cli.pose_options import SearchChanges, open_run
 from nerfseg_plugins.cli.views import with_progress
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.files import read_json, sha256_file, write_json
 
 if TYPE_CHECKING:
+    from nerfseg_plugins.inerf.output.report import Entry
     from nerfseg_plugins.inerf.query import Query
-    from nerfseg_plugins.inerf.report import Entry
     from nerfseg_plugins.scene.run import Run
 
 
@@ -45,6 +45,7 @@ class PoseSelfsup:
         Raises:
             InputError: the run or a setting cannot be used.
         """
+        from nerfseg_plugins.inerf.output.outcome import figures
         from nerfseg_plugins.inerf.protocol import views_as_queries
         from nerfseg_plugins.inerf.selfsup import accepted, choose, write_views
 
@@ -87,7 +88,7 @@ class PoseSelfsup:
         Raises:
             InputError: the folder holds trainings that were made otherwise.
         """
-        from nerfseg_plugins.inerf.results import first_difference
+        from nerfseg_plugins.inerf.output.store import first_difference
 
         settings = {
             "load_config": os.path.abspath(self.load_config),
@@ -121,8 +122,8 @@ class PoseSelfsup:
     def _estimate(self, run: "Run", queries: "list[Query]", config: Any) -> "list[Entry]":
         """Estimates of photos whose poses are told to no one but the report."""
         from nerfseg_plugins.inerf.of_run import estimator_of_run
-        from nerfseg_plugins.inerf.report import RunInfo
-        from nerfseg_plugins.inerf.results import Results, attempt
+        from nerfseg_plugins.inerf.output.report import RunInfo
+        from nerfseg_plugins.inerf.output.store import Results, attempt
 
         settings = {"checkpoint": sha256_file(run.checkpoint), **dataclasses.asdict(config)}
         results = Results(self.output_path / "found", settings, queries, RunInfo.of(run), overwrite=False)

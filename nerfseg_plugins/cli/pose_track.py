@@ -59,7 +59,7 @@ class PoseTrack:
             InputError: the run, the frames or the settings cannot be used.
         """
         from nerfseg_plugins.inerf.of_run import estimator_of_run
-        from nerfseg_plugins.inerf.report import write_overlay
+        from nerfseg_plugins.inerf.output.report import write_overlay
         from nerfseg_plugins.inerf.tracking import Tracker, light
 
         self._check()
@@ -99,7 +99,7 @@ class PoseTrack:
 
     def _queries(self, run: "Run") -> "tuple[int, Iterator[Query]]":
         """How many frames there may be, and the frames one by one."""
-        from nerfseg_plugins.inerf import film
+        from nerfseg_plugins.inerf.output import film
 
         if self.video is not None:
             video = self.video
@@ -120,8 +120,8 @@ class PoseTrack:
 
     def _picture(self, scene: "Scene", tracked: "Tracked") -> "np.ndarray":
         """The frame with the rendering on it, or alone where nothing was found."""
-        from nerfseg_plugins.inerf.pictures import exposed, reduced, rendering, to_bytes
-        from nerfseg_plugins.inerf.report import overlay
+        from nerfseg_plugins.inerf.output.pictures import exposed, reduced, rendering, to_bytes
+        from nerfseg_plugins.inerf.output.report import overlay
 
         small, estimate = reduced(tracked.query, self.picture_size), tracked.estimate
         if not estimate.c2w.isfinite().all():
@@ -129,7 +129,7 @@ class PoseTrack:
         return overlay(small.image, exposed(rendering(scene, small, estimate.c2w), estimate.exposure), weight=0.5)
 
     def _write_poses(self, run: "Run", done: "list[Tracked]") -> None:
-        from nerfseg_plugins.inerf.report import RunInfo, write_poses
+        from nerfseg_plugins.inerf.output.report import RunInfo, write_poses
 
         entries = [(tracked.query, tracked.estimate) for tracked in done]
         write_poses(self.output_path / "poses.json", entries, RunInfo.of(run))

@@ -18,9 +18,9 @@ from nerfseg_plugins.inerf.estimate import Estimator
 from nerfseg_plugins.inerf.hypotheses import perturbed
 from nerfseg_plugins.inerf.lens import lens_of, make_camera
 from nerfseg_plugins.inerf.of_run import background_of
+from nerfseg_plugins.inerf.output.store import attempt
 from nerfseg_plugins.inerf.query import Query, distinct_names
 from nerfseg_plugins.inerf.result import Estimate
-from nerfseg_plugins.inerf.results import attempt
 from nerfseg_plugins.scene.run import Run, Split
 
 

@@ -17,7 +17,7 @@ from nerfstudio.utils import writer
 from nerfseg_plugins.dataparsers.subset import SubsetDataParserConfig
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.files import write_json
-from nerfseg_plugins.inerf.report import Entry
+from nerfseg_plugins.inerf.output.report import Entry
 from nerfseg_plugins.scene.train import run_quietly, train_run
 
 

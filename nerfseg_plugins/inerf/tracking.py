@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from nerfseg_plugins.inerf.estimate import Estimator
+from nerfseg_plugins.inerf.output.store import attempt
 from nerfseg_plugins.inerf.query import Query
 from nerfseg_plugins.inerf.result import Estimate
-from nerfseg_plugins.inerf.results import attempt
 
 FINE_LEVELS = 2
 """Coarse copies, the finest ones, that a frame is tracked through: it is off by the change of motion alone."""

@@ -8,16 +8,15 @@ from typing import Any, Literal
 
 import torch
 from nerfstudio.engine.optimizers import Optimizers
-from nerfstudio.engine.trainer import Trainer, TrainerConfig
-from nerfstudio.utils.decorators import check_main_thread
+from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from nerfseg_plugins.errors import InputError
-from nerfseg_plugins.files import atomic_path
 from nerfseg_plugins.scene.checkpoint import find_checkpoint, read_checkpoint
 from nerfseg_plugins.scene.head_model import HeadModelConfig
 from nerfseg_plugins.scene.pipeline import HeadPipeline, HeadPipelineConfig
 from nerfseg_plugins.scene.pretrained import adopt_settings, load_geometry
+from nerfseg_plugins.scene.resumable import ResumableTrainer
 from nerfseg_plugins.scene.stages import StageDecay
 
 
@@ -29,7 +28,7 @@ class HeadTrainerConfig(TrainerConfig):
     """target class to instantiate"""
 
 
-class HeadTrainer(Trainer):
+class HeadTrainer(ResumableTrainer):
     """nerfstudio's trainer for runs of a `HeadModel`."""
 
     config: HeadTrainerConfig
@@ -131,42 +130,16 @@ class HeadTrainer(Trainer):
                     group["lr"] = rate * decay(self._start_step)
 
     def train(self) -> None:
-        """Train up to `max_num_iterations` in all; nerfstudio would add that many to a resumed run."""
-        total = self.config.max_num_iterations
-        if self._start_step >= total:
-            CONSOLE.print(f"Nothing to train: the run is at step {self._start_step} of {total}.")
+        """Train; a run that has reached its total is left as it is."""
+        if self._start_step >= self.config.max_num_iterations:
+            CONSOLE.print(
+                f"Nothing to train: the run is at step {self._start_step} of {self.config.max_num_iterations}."
+            )
             return
-        self.config.max_num_iterations = total - self._start_step
-        try:
-            super().train()
-        finally:
-            self.config.max_num_iterations = total
+        super().train()
 
-    @check_main_thread
-    def save_checkpoint(self, step: int) -> None:
-        """Write a checkpoint whole or not at all; older ones go only once it is there.
-
-        Raises:
-            InputError: the disk is full or the folder cannot be written.
-        """
-        path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
-        state = {
-            "step": step,
-            "pipeline": self.pipeline.state_dict(),
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.optimizers.items()},
-            "schedulers": {name: scheduler.state_dict() for name, scheduler in self.optimizers.schedulers.items()},
-            "scalers": self.grad_scaler.state_dict(),
-        }
+    def write_side_files(self) -> None:
+        """What the model writes beside its checkpoints."""
         pipeline = self.pipeline
         assert isinstance(pipeline, HeadPipeline)
-        try:
-            pipeline.head_model.write_side_files(self.base_dir)
-            # Not beside the checkpoints: nerfstudio takes every file name there for a step number.
-            with atomic_path(path, folder=self.base_dir) as temporary:
-                torch.save(state, temporary)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            raise InputError(f"{path} could not be written ({error}); free space on the disk and resume") from error
-        if self.config.save_only_latest_checkpoint:
-            for other in self.checkpoint_dir.glob("*.ckpt"):
-                if other != path:
-                    other.unlink()
+        pipeline.head_model.write_side_files(self.base_dir)

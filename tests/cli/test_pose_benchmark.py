@@ -141,9 +141,9 @@ def test_a_trial_with_nothing_to_begin_with_fails(run, queries: list[Any]):
 def test_a_damaged_scene_never_converges(tiny_run, tmp_path: Path):
     """Weights that are not numbers: the estimate says so, and what is written can be read."""
     from nerfseg_plugins.inerf.of_run import estimator_of_run
+    from nerfseg_plugins.inerf.output.report import RunInfo
+    from nerfseg_plugins.inerf.output.store import Results
     from nerfseg_plugins.inerf.protocol import held_out_queries, report, trials
-    from nerfseg_plugins.inerf.report import RunInfo
-    from nerfseg_plugins.inerf.results import Results
 
     run = open_run(tiny_run.config)
     field: Any = run.pipeline.model.field

@@ -46,7 +46,7 @@ def done(tiny_run, listed: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def test_what_is_written(done: Path, listed: Path):
-    from nerfseg_plugins.inerf.pictures import TITLES
+    from nerfseg_plugins.inerf.output.pictures import TITLES
 
     poses, truths = read_json(done / "poses.json"), read_json(listed)
     assert [frame["name"] for frame in poses["frames"]] == ["0010", "0011", "0012"]

@@ -49,7 +49,7 @@ def path_of_a_camera(run: Any) -> list[torch.Tensor]:
 @pytest.fixture(scope="module")
 def film(tiny_run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A folder of numbered frames, and the same as a video."""
-    from nerfseg_plugins.inerf.pictures import rendering, to_bytes
+    from nerfseg_plugins.inerf.output.pictures import rendering, to_bytes
     from nerfseg_plugins.inerf.protocol import held_out_queries
     from nerfseg_plugins.inerf.scene import FrozenScene
     from nerfseg_plugins.scene.video import write_video

@@ -19,14 +19,14 @@ from torch import nn
 from viser import GuiEvent
 
 from nerfseg_plugins.dataparsers.frame_values import Intrinsics
-from nerfseg_plugins.inerf import display
-from nerfseg_plugins.inerf.background import NewestJob
 from nerfseg_plugins.inerf.config import PoseConfig
 from nerfseg_plugins.inerf.estimate import Estimator
-from nerfseg_plugins.inerf.inversion import Inversion
 from nerfseg_plugins.inerf.lens import make_camera
-from nerfseg_plugins.inerf.panel import PosePanel
-from nerfseg_plugins.inerf.pictures import rendering
+from nerfseg_plugins.inerf.method import display
+from nerfseg_plugins.inerf.method.background import NewestJob
+from nerfseg_plugins.inerf.method.inversion import Inversion
+from nerfseg_plugins.inerf.method.panel import PosePanel
+from nerfseg_plugins.inerf.output.pictures import rendering
 from nerfseg_plugins.inerf.poses import moved
 from nerfseg_plugins.inerf.query import Query
 

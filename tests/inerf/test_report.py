@@ -18,14 +18,14 @@ compat.apply()
 
 from nerfseg_plugins.errors import InputError  # noqa: E402
 from nerfseg_plugins.inerf.lens import LensConfig  # noqa: E402
-from nerfseg_plugins.inerf.query import Query, QueryConfig, read_poses, read_queries  # noqa: E402
-from nerfseg_plugins.inerf.report import (  # noqa: E402
+from nerfseg_plugins.inerf.output.report import (  # noqa: E402
     RunInfo,
     convergence_plot,
     overlay,
     write_overlay,
     write_poses,
 )
+from nerfseg_plugins.inerf.query import Query, QueryConfig, read_poses, read_queries  # noqa: E402
 from nerfseg_plugins.inerf.result import Estimate, Step  # noqa: E402
 from nerfseg_plugins.scene.frames import pose_to_data  # noqa: E402
 
@@ -253,7 +253,7 @@ def test_plots_that_cannot_be_made(tmp_path: Path, queries: list[Query], name: s
 
 
 def test_only_the_plot_loads_matplotlib():
-    code = "import sys, nerfseg_plugins.inerf.report; print('loaded', 'matplotlib' in sys.modules)"
+    code = "import sys, nerfseg_plugins.inerf.output.report; print('loaded', 'matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "loaded False" in done.stdout

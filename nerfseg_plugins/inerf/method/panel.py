@@ -11,8 +11,8 @@ from nerfstudio.viewer.viewer_elements import ViewerControl, ViewerSlider
 from torch import Tensor, nn
 from viser import ViserServer
 
-from nerfseg_plugins.inerf.background import NewestJob
-from nerfseg_plugins.inerf.display import (
+from nerfseg_plugins.inerf.method.background import NewestJob
+from nerfseg_plugins.inerf.method.display import (
     Color,
     Frustum,
     describe,
@@ -25,8 +25,8 @@ from nerfseg_plugins.inerf.display import (
     reach,
     view_of,
 )
-from nerfseg_plugins.inerf.inversion import Inversion
-from nerfseg_plugins.inerf.pictures import reduced, rendering
+from nerfseg_plugins.inerf.method.inversion import Inversion
+from nerfseg_plugins.inerf.output.pictures import reduced, rendering
 from nerfseg_plugins.scene.elements import QuietButton, QuietDropdown, ViewerMarkdown
 
 _EVERY = 5

@@ -20,11 +20,11 @@ from torch.nn import Parameter
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.files import sha256_file
 from nerfseg_plugins.inerf.config import PoseConfig
-from nerfseg_plugins.inerf.datamanager import QueryDataManager, QueryDataManagerConfig, QueryDataset
-from nerfseg_plugins.inerf.inversion import Inversion
+from nerfseg_plugins.inerf.method.datamanager import QueryDataManager, QueryDataManagerConfig, QueryDataset
+from nerfseg_plugins.inerf.method.inversion import Inversion
+from nerfseg_plugins.inerf.method.panel import PosePanel
 from nerfseg_plugins.inerf.of_run import background_of, estimator_of_run, training_cameras
-from nerfseg_plugins.inerf.outcome import write_outcome
-from nerfseg_plugins.inerf.panel import PosePanel
+from nerfseg_plugins.inerf.output.outcome import write_outcome
 from nerfseg_plugins.inerf.query import QueryConfig, read_queries
 from nerfseg_plugins.scene.config_file import read_config
 from nerfseg_plugins.scene.run import Run, load_run

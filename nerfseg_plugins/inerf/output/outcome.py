@@ -9,8 +9,8 @@ import numpy as np
 from nerfseg_plugins.evaluation.poses import pose_report
 from nerfseg_plugins.files import write_json
 from nerfseg_plugins.inerf.estimate import Estimator
-from nerfseg_plugins.inerf.pictures import exposed, reduced, rendering, way_there
-from nerfseg_plugins.inerf.report import Entry, RunInfo, convergence_plot, overlay, write_overlay, write_poses
+from nerfseg_plugins.inerf.output.pictures import exposed, reduced, rendering, way_there
+from nerfseg_plugins.inerf.output.report import Entry, RunInfo, convergence_plot, overlay, write_overlay, write_poses
 from nerfseg_plugins.scene.run import Run
 
 _FRAMES, _HOLD = 16, 8
@@ -32,7 +32,7 @@ def write_outcome(
         kind: of the overlays.
     """
     write_poses(folder / "poses.json", entries, RunInfo.of(run))
-    write_json(folder / "metrics.json", metrics(entries, run.transform[1]))
+    write_json(folder / "metrics.json", figures(entries, run.transform[1]))
     if any(estimate.trajectory for _, estimate in entries):
         convergence_plot(folder / "convergence.png", entries)
     if kind == "none":
@@ -50,23 +50,24 @@ def write_outcome(
         write_overlay(folder / "overlays" / f"{query.name}.{kind}", [*frames, *[final] * _HOLD])
 
 
-def metrics(entries: Sequence[Entry], scale: float) -> dict[str, Any]:
-    """Counts; where true poses are known, those of `evaluation.poses.pose_report` under `errors`.
+def figures(entries: Sequence[Entry], scale: float) -> dict[str, Any]:
+    """Counts and rates; where true poses are known, those of `evaluation.poses.pose_report` under `errors`.
 
     Args:
         entries: photos and their estimates.
         scale: scene units per data unit.
     """
-    converged = [estimate.converged for _, estimate in entries]
+    seconds = [estimate.seconds for _, estimate in entries]
+    converged = sum(estimate.converged for _, estimate in entries)
     found: dict[str, Any] = {
         "photos": len(entries),
-        "converged": sum(converged),
+        "converged": converged,
+        "converged_rate": converged / len(entries),
         "not_converged": [query.name for query, estimate in entries if not estimate.converged],
-        "residual": {query.name: estimate.residual for query, estimate in entries},
-        "seconds": sum(estimate.seconds for _, estimate in entries),
+        "seconds": sum(seconds),
+        "seconds_median": float(np.median(seconds)),
     }
-    known = [(query.truth, estimate) for query, estimate in entries if query.truth is not None]
-    if known:
+    if known := [(query.truth, estimate) for query, estimate in entries if query.truth is not None]:
         truths = np.stack([truth.cpu().numpy() for truth, _ in known])
         poses = np.stack([estimate.c2w.numpy() for _, estimate in known])
         flags = np.array([estimate.converged for _, estimate in known])

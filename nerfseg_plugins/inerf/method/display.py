@@ -13,10 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from nerfseg_plugins.evaluation.poses import rotation_error_degrees, translation_error
-from nerfseg_plugins.inerf.inversion import Inversion
 from nerfseg_plugins.inerf.lens import lens_of
+from nerfseg_plugins.inerf.method.inversion import Inversion
+from nerfseg_plugins.inerf.output.report import overlay
 from nerfseg_plugins.inerf.query import Query
-from nerfseg_plugins.inerf.report import overlay
 
 Color = tuple[int, int, int]
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from nerfseg_plugins.inerf.lens import lens_of, make_camera, rescaled
+from nerfseg_plugins.inerf.output.report import overlay
 from nerfseg_plugins.inerf.photos import reduce_mask, reduce_photo, reduced_size
 from nerfseg_plugins.inerf.poses import world_rays
 from nerfseg_plugins.inerf.query import Query
-from nerfseg_plugins.inerf.report import overlay
 from nerfseg_plugins.inerf.result import Estimate
 from nerfseg_plugins.inerf.scene import Scene
 

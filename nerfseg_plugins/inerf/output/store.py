@@ -15,8 +15,8 @@ from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.files import read_json, write_json
 from nerfseg_plugins.inerf.estimate import Estimator
 from nerfseg_plugins.inerf.lens import lens_of
+from nerfseg_plugins.inerf.output.report import RunInfo, write_poses
 from nerfseg_plugins.inerf.query import Query
-from nerfseg_plugins.inerf.report import RunInfo, write_poses
 from nerfseg_plugins.inerf.result import Estimate, Step
 
 POSES, SETTINGS = "poses.json", "settings.json"

@@ -15,12 +15,12 @@ from nerfseg_plugins.inerf import hypotheses
 from nerfseg_plugins.inerf.adam import PoseParameters, pose_cost
 from nerfseg_plugins.inerf.descent import Descent, Stage, Tracks
 from nerfseg_plugins.inerf.estimate import Estimator
-from nerfseg_plugins.inerf.history import History
+from nerfseg_plugins.inerf.method.history import History
+from nerfseg_plugins.inerf.output.store import digest
 from nerfseg_plugins.inerf.pixels import PhotoRays
 from nerfseg_plugins.inerf.poses import pivot_points
 from nerfseg_plugins.inerf.query import Query
 from nerfseg_plugins.inerf.result import Estimate, Step
-from nerfseg_plugins.inerf.results import digest
 from nerfseg_plugins.inerf.scene import Scene
 from nerfseg_plugins.inerf.se3 import orthonormal
 from nerfseg_plugins.inerf.verdict import judge

@@ -1,0 +1,1 @@
+"""`ns-train inerf`: pose inversion as nerfstudio trains, with its viewer panel."""

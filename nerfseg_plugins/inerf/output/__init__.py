@@ -1,0 +1,1 @@
+"""What an estimation leaves on disk: poses.json, pictures, films, plots."""
