@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nerfseg_plugins.inerf.config import PoseConfig
 from nerfseg_plugins.inerf.estimate import Estimator
-from nerfseg_plugins.inerf.matching import References, rendered_views
+from nerfseg_plugins.inerf.matching import References, rendered_views, spread_views
 from nerfseg_plugins.inerf.pyramid import bake, can_bake
 from nerfseg_plugins.inerf.scene import FrozenScene
 from nerfseg_plugins.scene.run import Run
@@ -48,16 +48,23 @@ def background_of(run: Run) -> tuple[float, float, float]:
 
 
 def _references(run: Run, scene: FrozenScene, cameras: Cameras, config: PoseConfig) -> References:
-    if config.matching.references == "rendered":
-        return References.build(scene, rendered_views(scene, cameras, config.matching.max_side), config.matching)
-    return References.build(scene, _photos(run, cameras), config.matching)
+    """The run's own views to match with: of many, those that lie furthest apart."""
+    matching = config.matching
+    rendered = matching.references == "rendered"
+    count = matching.max_rendered if rendered else matching.max_references
+    chosen = spread_views(cameras.camera_to_worlds, count)
+    if rendered:
+        views = rendered_views(scene, cameras[torch.tensor(chosen, device=cameras.device)], matching.max_side)
+    else:
+        views = _photos(run, cameras, chosen)
+    return References.build(scene, views, matching)
 
 
-def _photos(run: Run, cameras: Cameras) -> Iterator[tuple[Tensor, Cameras]]:
-    """The training photos (H, W, 3) with their cameras."""
+def _photos(run: Run, cameras: Cameras, chosen: list[int]) -> Iterator[tuple[Tensor, Cameras]]:
+    """Training photos (H, W, 3) with their cameras."""
     dataset = run.dataset("train")
     background = torch.tensor(background_of(run))
-    for index in range(len(dataset)):
+    for index in chosen:
         image = dataset[index]["image"].float()
         if image.shape[-1] == 4:
             image = image[..., :3] * image[..., 3:] + background * (1 - image[..., 3:])

@@ -97,6 +97,15 @@ def read_mask(path: Path, image: Path, size: tuple[int, int]) -> Tensor:
     return torch.from_numpy(ids != 0)
 
 
+def is_binary(path: Path) -> bool:
+    """Whether a mask has two values at most.
+
+    Raises:
+        InputError: it is no mask.
+    """
+    return len(np.unique(read_ids(path))) <= 2
+
+
 def read_features(path: Path, image: Path) -> Tensor:
     """The feature map of a photo.
 

@@ -252,7 +252,8 @@ def _pixels(entry: _Listed, config: QueryConfig) -> tuple[Tensor, Tensor]:
     height, width = image.shape[:2]
     source = config.masks or entry.mask
     mask = torch.ones(height, width, dtype=torch.bool)
-    if source is not None:
+    # A listed mask with more than two values tells objects apart, and hides none of them.
+    if source is not None and (config.masks is not None or photos.is_binary(source)):
         mask = photos.read_mask(source, entry.path, (height, width))
     width, height = photos.reduced_size(width, height, config.max_side)
     image, mask = photos.reduce_photo(image, width, height), photos.reduce_mask(mask, width, height)

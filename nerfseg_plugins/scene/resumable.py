@@ -3,6 +3,7 @@
 import torch
 from nerfstudio.engine.trainer import Trainer
 from nerfstudio.utils.decorators import check_main_thread
+from nerfstudio.utils.rich_utils import CONSOLE
 
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.files import atomic_path
@@ -14,11 +15,17 @@ class ResumableTrainer(Trainer):
     def write_side_files(self) -> None:
         """Write what belongs to a checkpoint but is read without it."""
 
+    def finished_already(self) -> None:
+        """What to do where no step is left."""
+
     def train(self) -> None:
         """Train up to `max_num_iterations` in all; nerfstudio would add that many to a resumed run."""
         total = self.config.max_num_iterations
-        self.step = max(self._start_step - 1, 0)  # of the last checkpoint, where no step is left
-        self.config.max_num_iterations = max(total - self._start_step, 0)
+        if self._start_step >= total:
+            CONSOLE.print(f"Nothing to train: the run is at step {self._start_step} of {total}.")
+            self.finished_already()
+            return
+        self.config.max_num_iterations = total - self._start_step
         try:
             super().train()
         finally:

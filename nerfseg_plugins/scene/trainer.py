@@ -129,15 +129,6 @@ class HeadTrainer(ResumableTrainer):
                     decay.set_bounds(self._model_config.geometry_steps, self.config.max_num_iterations)
                     group["lr"] = rate * decay(self._start_step)
 
-    def train(self) -> None:
-        """Train; a run that has reached its total is left as it is."""
-        if self._start_step >= self.config.max_num_iterations:
-            CONSOLE.print(
-                f"Nothing to train: the run is at step {self._start_step} of {self.config.max_num_iterations}."
-            )
-            return
-        super().train()
-
     def write_side_files(self) -> None:
         """What the model writes beside its checkpoints."""
         pipeline = self.pipeline

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from nerfstudio.engine.callbacks import TrainingCallbackLocation
 from nerfstudio.engine.schedulers import LRScheduler, Scheduler, SchedulerConfig
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.utils.rich_utils import CONSOLE
@@ -89,3 +90,12 @@ class InerfTrainer(ResumableTrainer):
             self.optimizers.load_schedulers(state["schedulers"])
         self._start_step = state["step"] + 1
         CONSOLE.print(f"Resumed from {path}")
+
+    def finished_already(self) -> None:
+        """Write and show what a finished run has found; it may have been stopped in between."""
+        self.step, self.training_state = self._start_step - 1, "completed"
+        self._init_viewer_state()
+        for callback in self.callbacks:
+            callback.run_callback_at_location(self.step, TrainingCallbackLocation.AFTER_TRAIN)
+        if not self.config.viewer.quit_on_train_completion:
+            self._train_complete_viewer()
