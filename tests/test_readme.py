@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -29,6 +30,8 @@ TINY = (
     "--machine.device-type cpu"
 )
 
+POSES = "--max-num-iterations 3 --pipeline.pose.rays 32 --pipeline.pose.hypotheses 8 --machine.device-type cpu"
+
 
 def readme_commands() -> list[str]:
     """The command lines of the README's bash blocks, comments cut off."""
@@ -39,9 +42,14 @@ def readme_commands() -> list[str]:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a tiny capture in CAPTURE."""
+    """A folder with a tiny capture in CAPTURE, another in LLFF, and photos of the first in PHOTOS."""
     folder = tmp_path_factory.mktemp("readme")
-    Room(output_path=folder / "CAPTURE", views=10, val_views=3, width=48, height=36, objects=4, seed=3).main()
+    tiny = {"width": 48, "height": 36, "objects": 4, "seed": 3}
+    Room(output_path=folder / "CAPTURE", views=10, val_views=3, **tiny).main()
+    Room(output_path=folder / "LLFF", layout="llff", views=8, val_views=2, **tiny).main()
+    (folder / "PHOTOS").mkdir()
+    for name in ("0001.png", "0002.png"):
+        shutil.copy(folder / "CAPTURE" / "images" / name, folder / "PHOTOS")
     return folder
 
 
@@ -55,7 +63,8 @@ def test_commands_in_order(world: Path, monkeypatch: pytest.MonkeyPatch) -> None
         run_line(line, world, monkeypatch)
         done.append(line.split()[0])
     assert {"nerfseg", "ns-train", "ns-eval", "ns-render"} <= set(done)
-    for made in ("metrics.json", "ns-eval.json", "cloud.ply", "instances.mp4", "room/masks_noisy"):
+    poses = ("poses/poses.json", "poses/convergence.png", "track/overlay.mp4", "benchmark.json", "selfsup/metrics.json")
+    for made in ("metrics.json", "ns-eval.json", "cloud.ply", "instances.mp4", "room/masks_noisy", *poses):
         assert (world / made).exists(), made
     direct = sorted(path.read_bytes() for path in (world / "masks").glob("*.png"))
     through_colours = sorted(path.read_bytes() for path in (world / "masks-of-renders").rglob("*.png"))
@@ -72,7 +81,9 @@ def run_line(line: str, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         line = line.replace("RUN/", f"{runs[-1].parent}/")
     line = line.replace("masks segments/", f"masks {world}/CAPTURE/segments/")
     program, *arguments = shlex.split(line)
-    if program == "ns-train":
+    if program == "ns-train" and arguments[0].startswith("inerf"):
+        arguments += shlex.split(POSES)
+    elif program == "ns-train":
         method, *rest = arguments
         # The full-size method is made as small as the tiny one: what is tested is the command, not the GPU.
         full = "--vis tensorboard --mixed-precision False --pipeline.model.log2-hashmap-size 8"
@@ -81,6 +92,10 @@ def run_line(line: str, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         rest = [STEPS if before == "--max-num-iterations" else word for before, word in pairs]
         total = [] if "--max-num-iterations" in rest else ["--max-num-iterations", "162"]
         arguments = [method, *shlex.split(f"{TINY} {small}"), *total, *rest]
+    if arguments[0] == "pose":
+        arguments += shlex.split(
+            "--rays 32 --steps 1 --hypotheses 8" + (" --train-steps 20" if "selfsup" in arguments else "")
+        )
     if arguments[0] == "match":  # so few steps make no clean depth
         arguments += ["--min-views", "1", "--background", "given"]
     programs = {

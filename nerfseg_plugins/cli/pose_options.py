@@ -70,6 +70,10 @@ class SearchChanges:
     """Steps of Adam, or at most of Levenberg-Marquardt on the scene itself."""
     hypotheses: Optional[int] = None
     """Starts of a global search."""
+    pivot: Optional[Literal["camera", "origin", "scene"]] = None
+    """What a pose turns about: the camera, the scene's origin, or the point that the camera looks at."""
+    references: Optional[Literal["photos", "rendered"]] = None
+    """What features are matched with: the photos that the scene was trained on, or its own renderings."""
     sampling: Optional[Literal["random", "points", "regions", "gradient"]] = None
     """Which pixels are compared: any, interest points (SIFT), regions around those, or those on edges."""
     loss: Optional[Literal["l2", "l1", "huber", "cauchy", "mape"]] = None
@@ -113,10 +117,11 @@ class SearchChanges:
                 exposure=self.fit_exposure,
                 feature_weight=self.feature_weight,
             ),
+            matching=_overridden(config.matching, references=self.references),
             lm=_overridden(config.lm, iterations=self.steps),
             adam=_overridden(config.adam, steps=self.steps),
         )
-        names = ("init", "rays", "hypotheses", "features", "coarse", "samples_per_ray")
+        names = ("init", "rays", "hypotheses", "pivot", "features", "coarse", "samples_per_ray")
         return _overridden(config, **{name: getattr(self, name) for name in names})
 
 
