@@ -5,6 +5,7 @@ axis, moment and angle (w, v, theta), seven numbers near zero and about the worl
 derivative is multiplied by a number near zero, so that it stands still at first. It is here to be compared with.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nerfseg_plugins.inerf.levenberg import Rays
+from nerfseg_plugins.inerf.levenberg import Rays, Visit
 from nerfseg_plugins.inerf.poses import Pivot, moved, pivot_points, world_rays
 from nerfseg_plugins.inerf.residuals import Photometric
 from nerfseg_plugins.inerf.scene import Scene
@@ -80,7 +81,7 @@ def adam(
     pivot: Pivot,
     depth: Tensor,
     generator: torch.Generator,
-) -> list[tuple[Tensor, Tensor]]:
+) -> list[Visit]:
     """Move B poses downhill.
 
     Args:
@@ -93,7 +94,7 @@ def adam(
         generator: of random numbers.
 
     Returns:
-        Poses (B, 3, 4) and the costs (B,) before each step, one pair a step, and the last poses with the last costs.
+        Poses and costs before each step, and the last poses with the last costs.
     """
     poses = PoseParameters(c2w, pivot_points(c2w, pivot, depth), config.parameters, generator)
     optimizer = torch.optim.Adam(poses.parameters(), lr=config.rate, betas=(0.9, 0.999))
@@ -106,9 +107,9 @@ def adam(
         cost = pose_cost(scene, rays, current, photometric)
         optimizer.zero_grad()
         cost.sum().backward()
-        history.append((current.detach(), cost.detach()))
+        history.append(Visit(current.detach(), cost.detach(), time.perf_counter()))
         optimizer.step()
-    return [*history, (poses().detach(), cost.detach())]
+    return [*history, Visit(poses().detach(), cost.detach(), time.perf_counter())]
 
 
 def pose_cost(scene: Scene, rays: Rays, c2w: Tensor, photometric: Photometric) -> Tensor:

@@ -1,6 +1,5 @@
 """The way down: hypotheses go from coarse copies of a scene to the scene itself, fewer at every stage."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,7 +9,7 @@ from torch import Tensor
 from nerfseg_plugins.inerf import hypotheses
 from nerfseg_plugins.inerf.adam import adam, pose_cost
 from nerfseg_plugins.inerf.config import PoseConfig
-from nerfseg_plugins.inerf.levenberg import Rays, levenberg
+from nerfseg_plugins.inerf.levenberg import Rays, Visit, levenberg
 from nerfseg_plugins.inerf.pixels import PhotoRays
 from nerfseg_plugins.inerf.poses import world_rays
 from nerfseg_plugins.inerf.pyramid import PyramidLevel
@@ -47,13 +46,12 @@ class Tracks:
         self.steps: list[list[Step]] = [[] for _ in range(len(c2w))]
         self._begin = begin
 
-    def follow(self, phase: str, history: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Go where a solver went: poses (B, 3, 4) and costs (B,) of each of its steps."""
-        seconds = time.perf_counter() - self._begin
-        for poses, costs in history:
+    def follow(self, phase: str, history: Sequence[Visit]) -> None:
+        """Go where a solver went."""
+        for poses, costs, clock in history:
             for steps, pose, cost in zip(self.steps, poses, costs.tolist(), strict=True):
-                steps.append(Step(phase, seconds, cost, pose.cpu()))
-        self.c2w = history[-1][0]
+                steps.append(Step(phase, clock - self._begin, cost, pose.cpu()))
+        self.c2w = history[-1].c2w
 
     def select(self, rows: Tensor) -> None:
         """Go on with some of them; a row may come more than once."""

@@ -6,6 +6,7 @@ on. The rest is a 6x6 system per hypothesis, with robust weights (iteratively re
 exposure eliminated (variable projection: Golub and Pereyra 1973, in Kaufman's simplification).
 """
 
+import time
 from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
@@ -51,6 +52,17 @@ class Linearised(NamedTuple):
     """(B, R, C, 6) by the twist."""
 
 
+class Visit(NamedTuple):
+    """Where B hypotheses were after an iteration."""
+
+    c2w: Tensor
+    """(B, 3, 4)."""
+    cost: Tensor
+    """(B,)."""
+    clock: float
+    """`time.perf_counter()` then."""
+
+
 class Solution(NamedTuple):
     """Where B hypotheses ended."""
 
@@ -60,8 +72,8 @@ class Solution(NamedTuple):
     """(B,) mean robust cost."""
     normal: Tensor
     """(B, 6, 6) mean over rays of J^T W J at these poses, for twists about the camera."""
-    history: list[tuple[Tensor, Tensor]]
-    """Poses (B, 3, 4) and costs (B,) after each iteration; the best so far of each hypothesis."""
+    history: list[Visit]
+    """Each iteration; the best so far of each hypothesis."""
 
 
 def linearise(scene: Scene, rays: Rays, c2w: Tensor, pivot: Tensor) -> Linearised:
@@ -123,7 +135,7 @@ def levenberg(
             better = compared.cost < best.cost
             best = best.where(better, state)
             damping = torch.where(better, damping / 4, damping * 6).clamp(1e-6, 1e6)
-        history.append((best.c2w, best.cost))
+        history.append(Visit(best.c2w, best.cost, time.perf_counter()))
         step = _step(best, damping, config)
         size = torch.maximum(step[:, 3:].norm(dim=-1), step[:, :3].norm(dim=-1) / depth.clamp_min(1e-6))
         if bool((size < config.tolerance).all()):

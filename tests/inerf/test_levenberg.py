@@ -127,7 +127,7 @@ def test_the_cost_never_rises(photometric: Photometric):
     setting = plane()
     starts = setting.starts(5, degrees=40.0, distance=0.5)
     found = levenberg(setting.scene, setting.rays, starts, photometric, CONFIG, "scene", setting.depth.expand(5))
-    costs = torch.stack([cost for _, cost in found.history])
+    costs = torch.stack([cost for _, cost, _ in found.history])
     assert bool((costs[1:] <= costs[:-1]).all()) and bool((costs[-1] < costs[0]).all())
     assert torch.equal(costs[-1], found.cost) and torch.equal(found.history[-1][0], found.c2w)
     assert torch.equal(found.history[0][0], starts)
@@ -141,7 +141,7 @@ def test_no_step_turns_a_camera_further_than_allowed():
     config = LevenbergConfig(iterations=12, damping=1e-6, max_rotation=0.05)
     starts = setting.starts(5, degrees=30.0, distance=0.3)
     found = levenberg(setting.scene, setting.rays, starts, Photometric("l2"), config, "camera", setting.depth.expand(5))
-    poses = torch.stack([c2w for c2w, _ in found.history]).numpy()
+    poses = torch.stack([c2w for c2w, _, _ in found.history]).numpy()
     steps = rotation_error_degrees(poses[1:].reshape(-1, 3, 4), poses[:-1].reshape(-1, 3, 4))
     assert np.radians(steps).max() < 0.0501 and np.radians(steps).max() > 0.0499
     rotation = found.c2w[:, :, :3]
