@@ -7,6 +7,7 @@ commands, so `ns-train`, `ns-eval`, `ns-render` and `ns-viewer` all run patched.
 import functools
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,19 @@ from nerfseg_plugins.errors import install_excepthook
 def apply() -> None:
     """Apply every patch of this module once per process."""
     install_excepthook()
+    quieten_nerfstudio()
     allow_numpy_scalars()
     use_lazy_lpips()
     use_vanilla_datamanager_on_cpu()
     gather_hash_corners_at_once()
     provide_ffmpeg()
+
+
+def quieten_nerfstudio() -> None:
+    """Leave out what today's torch says of nerfstudio's own lines: nobody here can mend them."""
+    said = ("Using a non-tuple sequence", "`torch.cuda.amp", "`torch.jit.script` is", "This DataLoader will create")
+    for message in said:
+        warnings.filterwarnings("ignore", message=message)
 
 
 def allow_numpy_scalars() -> None:
