@@ -14,6 +14,7 @@ from nerfseg_plugins.inerf.config import PoseConfig
 from nerfseg_plugins.inerf.descent import Descent, Stage, Tracks
 from nerfseg_plugins.inerf.matching import Match, References, match
 from nerfseg_plugins.inerf.pixels import PhotoRays
+from nerfseg_plugins.inerf.poses import world_rays
 from nerfseg_plugins.inerf.pyramid import PyramidLevel
 from nerfseg_plugins.inerf.query import Query
 from nerfseg_plugins.inerf.result import Estimate
@@ -138,7 +139,14 @@ class Estimator:
             else:
                 failures.append(found.reason)
         if start is not None and init in ("auto", "start"):
-            yield start[None].to(device), self._from_one()
+            start = start[None].to(device)
+            if self._sees_something(photo, start, generator):
+                yield start, self._from_one()
+            else:
+                failures.append(
+                    "the pose to start from sees nothing of the scene: it lies outside of it and looks past it; check "
+                    "its frame and units"
+                )
         elif init == "start":
             failures.append("it has no pose to start from; give one, or choose another init")
         if init == "nearest":
@@ -146,6 +154,13 @@ class Estimator:
         if init in ("auto", "global"):
             poses = hypotheses.around(self.cameras, self.config.hypotheses, generator)
             yield poses.to(device), self._from_many()
+
+    @torch.no_grad()
+    def _sees_something(self, photo: PhotoRays, start: Tensor, generator: torch.Generator) -> bool:
+        """Whether any ray from a pose (1, 3, 4) meets something."""
+        origins, directions = world_rays(start[0], photo.rays(256, 0.0, generator, features=False).directions)
+        scene = self.levels[0] if self.levels else self.scene
+        return bool((scene.render(origins, directions).opacity > 0.1).any())
 
     def references(self) -> References:
         """The views that features are matched to.

@@ -45,8 +45,9 @@ def jittered(poses: Tensor, max_angle: float, max_distance: float, pivot: Tensor
     axis = torch.randn(len(poses), 3, generator=generator)
     angle = (2 * torch.rand(len(poses), 1, generator=generator) - 1) * max_angle
     shift = (2 * torch.rand(len(poses), 3, generator=generator) - 1) * max_distance
-    twist = torch.cat([shift, axis / axis.norm(dim=-1, keepdim=True) * angle], dim=-1)
-    return moved(poses, twist.to(poses), pivot)
+    turn = torch.cat([torch.zeros_like(shift), axis / axis.norm(dim=-1, keepdim=True) * angle], dim=-1)
+    turned = moved(poses, turn.to(poses), pivot)
+    return torch.cat([turned[..., :3], turned[..., 3:] + shift[..., None].to(poses)], dim=-1)
 
 
 def distinct_best(poses: Tensor, costs: Tensor, keep: int, angle: float, distance: float) -> Tensor:

@@ -126,7 +126,7 @@ def read_features(path: Path, image: Path) -> Tensor:
         raise InputError(f"{path} holds no feature map for {image}; add {image.stem}.npy, (height, width, channels)")
     try:
         found = np.load(file, allow_pickle=False)
-        if isinstance(found, np.lib.npyio.NpzFile):
+        if not isinstance(found, np.ndarray):  # an .npz
             with found:
                 found = found[found.files[0]] if len(found.files) == 1 else np.zeros(0)
     except (OSError, ValueError, zipfile.BadZipFile) as error:

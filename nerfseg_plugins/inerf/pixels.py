@@ -43,7 +43,7 @@ class PhotoRays:
         target = self._seen_through(blur)[row, column]
         if features and self.query.features is not None:
             target = torch.cat([target, sampled(self.query.features, pixels, self.query.image.shape[:2])], dim=-1)
-        return Rays(self.query.directions[row, column], target)
+        return Rays(self.query.directions[row, column], target, self._sampler.area(pixels))
 
     def _seen_through(self, blur: float) -> Tensor:
         blur = round(blur, 1)

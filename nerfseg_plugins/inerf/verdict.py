@@ -2,12 +2,13 @@
 
 A wrong pose has a low cost as often as not: much of a photo is flat, and a fitted exposure hides the rest. What a
 local minimum cannot imitate is structure. So rendering and photo are correlated over rays drawn where the photo has
-gradients, without the three tenths that agree least, which occluders may have. Two more conditions say that the search
-has come to rest, and that the photo holds enough to fix all six numbers.
+gradients, without the three tenths of the photo that agree least, where an occluder may be. Two more conditions say
+that the search has come to rest, and that the photo holds enough to fix all six numbers.
 """
 
 import math
 from dataclasses import dataclass
+from typing import Optional
 
 import torch
 from torch import Tensor
@@ -54,7 +55,7 @@ def judge(
     values, jacobian = linearise(scene, rays, c2w[None], c2w[None, :, 3])
     compared = config.photometric.compare(values, rays.target)
     size = compared.residuals[0].square().mean(dim=-1).sqrt()
-    agreeing = size.argsort()[: math.ceil((1 - limits.ignored) * len(size))]
+    agreeing = _agreeing(size, rays.area, limits.ignored)
     seen, photographed = (config.photometric.compared(part[agreeing]) for part in (values[0], rays.target))
     score = correlation(seen, photographed)
     residual = float(size[agreeing].square().mean().sqrt())
@@ -81,6 +82,17 @@ def judge(
         text = f"rendering and photo agree (correlation {score:.3f}, residual {residual:.3f})"
         return Verdict(True, text, score, residual, covariance, compared.exposure[0])
     return Verdict(False, reason, score if finite else -1.0, residual, covariance, compared.exposure[0])
+
+
+def _agreeing(size: Tensor, area: Optional[Tensor], ignored: float) -> Tensor:
+    """The rays (K,) of R residuals (R,) that are left when the worst are taken out of a share of the photo.
+
+    Of its area, not of its rays: a fifth of a photo covered by something rough may have most of them.
+    """
+    area = torch.full_like(size, 1 / len(size)) if area is None else area
+    order = size.nan_to_num(torch.inf).argsort()
+    count = int((area[order].cumsum(0) <= 1 - ignored).sum())
+    return order[: max(count, 1)]
 
 
 def correlation(rendered: Tensor, target: Tensor) -> float:
