@@ -7,54 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Optional
 
 from nerfseg_plugins.errors import InputError
+from nerfseg_plugins.inerf.lens_config import LensConfig
 
 if TYPE_CHECKING:
     from nerfseg_plugins.inerf.config import PoseConfig
-    from nerfseg_plugins.inerf.lens import LensConfig
     from nerfseg_plugins.inerf.query import Query
     from nerfseg_plugins.scene.run import Run
 
 Preset = Literal["best", "lm", "adam", "classic"]
-
-
-@dataclass
-class LensOptions:
-    """The lens that all photos were taken with, in pixels of the photos; unset: what is listed beside them."""
-
-    fl_x: Optional[float] = None
-    """Focal length in pixels."""
-    fl_y: Optional[float] = None
-    """Vertical focal length in pixels; unset: fl_x."""
-    fov: Optional[float] = None
-    """Instead of fl_x: horizontal field of view in degrees."""
-    cx: Optional[float] = None
-    """Principal point from the left edge; unset: the middle."""
-    cy: Optional[float] = None
-    """Principal point from the upper edge; unset: the middle."""
-    k1: float = 0.0
-    """First radial distortion of OpenCV's model."""
-    k2: float = 0.0
-    """Second radial distortion."""
-    k3: float = 0.0
-    """Third radial distortion."""
-    k4: float = 0.0
-    """Fourth radial distortion."""
-    p1: float = 0.0
-    """First tangential distortion."""
-    p2: float = 0.0
-    """Second tangential distortion."""
-    camera_model: Literal[
-        "OPENCV", "OPENCV_FISHEYE", "EQUIRECTANGULAR", "PINHOLE", "SIMPLE_PINHOLE", "RADIAL", "SIMPLE_RADIAL"
-    ] = "OPENCV"
-    """Projection."""
-    like_run: bool = False
-    """Whether the photos are the run's own camera's: its intrinsics are scaled to their size."""
-
-    def lens(self) -> "LensConfig":
-        """The lens as the readers of photos want it."""
-        from nerfseg_plugins.inerf.lens import LensConfig
-
-        return LensConfig(**dataclasses.asdict(self))
 
 
 @dataclass
@@ -161,7 +121,7 @@ class PhotoOptions:
     as .npy or .npz."""
     max_side: Optional[int] = None
     """Photos whose longer side has more pixels are made smaller."""
-    lens: LensOptions = field(default_factory=LensOptions)
+    lens: LensConfig = field(default_factory=LensConfig)
     """The lens."""
 
     def read(self, run: "Run") -> "list[Query]":
@@ -174,7 +134,7 @@ class PhotoOptions:
         from nerfseg_plugins.inerf.query import QueryConfig, read_poses, read_queries
 
         config = QueryConfig(
-            lens=self.lens.lens(),
+            lens=self.lens,
             masks=self.masks,
             start=self.start,
             features=self.feature_maps,

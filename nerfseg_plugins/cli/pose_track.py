@@ -6,10 +6,11 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
-from nerfseg_plugins.cli.pose_options import LensOptions, PhotoOptions, SearchOptions, not_trusted, open_run
+from nerfseg_plugins.cli.pose_options import PhotoOptions, SearchOptions, not_trusted, open_run
 from nerfseg_plugins.cli.views import with_progress
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.files import atomic_path, write_json
+from nerfseg_plugins.inerf.lens_config import LensConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +48,7 @@ class PoseTrack:
     """Pixels of the longer side of the overlay video."""
     fps: int = 10
     """Frames of the overlay video a second."""
-    lens: LensOptions = field(default_factory=LensOptions)
+    lens: LensConfig = field(default_factory=LensConfig)
     """The lens; a video needs one."""
     search: SearchOptions = field(default_factory=SearchOptions)
     """How the first frame is searched, and those after which the camera is lost."""
@@ -90,7 +91,7 @@ class PoseTrack:
         for name, least in (("every", 1), ("max_frames", 1), ("tracking_rays", 6), ("picture_size", 16), ("fps", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}; give {least} or more")
-        if self.video is not None and not (self.lens.lens().given or self.lens.like_run):
+        if self.video is not None and not (self.lens.given or self.lens.like_run):
             raise InputError(
                 f"{self.video} has no intrinsics; give --fl-x or --fov, or --like-run if the run's own camera took it"
             )

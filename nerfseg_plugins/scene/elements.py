@@ -7,7 +7,7 @@ Where a callback only changes other elements, both are in the way: on a CPU the 
 from collections.abc import Callable
 from typing import Any, Optional
 
-from nerfstudio.viewer.viewer_elements import ViewerButton, ViewerDropdown, ViewerElement, ViewerRGB
+from nerfstudio.viewer.viewer_elements import ViewerButton, ViewerDropdown, ViewerElement, ViewerRGB, ViewerSlider
 from viser import GuiMarkdownHandle, ViserServer
 
 
@@ -64,22 +64,26 @@ class QuietButton(ViewerButton):
         self.gui_handle.on_click(lambda _: self._quiet_hook(self))
 
 
-class QuietDropdown(ViewerDropdown[str]):
-    """A dropdown whose callback takes no lock and renders nothing; arguments as of `ViewerDropdown`.
+class _QuietUpdate:
+    """An element whose callback takes no lock and renders nothing."""
 
-    Args:
-        quiet_hook: called with the dropdown.
-    """
-
-    def __init__(self, *args: Any, quiet_hook: Callable[["QuietDropdown"], None], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, quiet_hook: Callable[[Any], None], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._quiet_hook = quiet_hook
 
     def install(self, viser_server: ViserServer) -> None:
-        """Add the dropdown to the viewer."""
-        self._create_gui_handle(viser_server)
-        assert self.gui_handle is not None
-        self.gui_handle.on_update(lambda _: self._quiet_hook(self))
+        """Add the element to the viewer."""
+        element: Any = self
+        element._create_gui_handle(viser_server)
+        element.gui_handle.on_update(lambda _: self._quiet_hook(self))
+
+
+class QuietDropdown(_QuietUpdate, ViewerDropdown[str]):
+    """A dropdown; arguments as of `ViewerDropdown`, and `quiet_hook`, called with it at every change."""
+
+
+class QuietSlider(_QuietUpdate, ViewerSlider[int]):
+    """A slider; arguments as of `ViewerSlider`, and `quiet_hook`, called with it at every change."""
 
 
 class QuietRGB(ViewerRGB):

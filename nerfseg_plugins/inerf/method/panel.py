@@ -7,7 +7,7 @@ from threading import RLock
 from typing import Any, Optional
 
 from nerfstudio.viewer.viewer import Viewer
-from nerfstudio.viewer.viewer_elements import ViewerControl, ViewerSlider
+from nerfstudio.viewer.viewer_elements import ViewerControl
 from torch import Tensor, nn
 from viser import ViserServer
 
@@ -27,7 +27,7 @@ from nerfseg_plugins.inerf.method.display import (
 )
 from nerfseg_plugins.inerf.method.inversion import Inversion
 from nerfseg_plugins.inerf.output.pictures import reduced, rendering
-from nerfseg_plugins.scene.elements import QuietButton, QuietDropdown, ViewerMarkdown
+from nerfseg_plugins.scene.elements import QuietButton, QuietDropdown, QuietSlider, ViewerMarkdown
 
 _EVERY = 5
 """Steps from one update of the frustums to the next."""
@@ -37,24 +37,6 @@ _PICTURE_SIDE = 120
 """Longer side of the rendering, pixels: it takes the time of a few steps."""
 _FRUSTUM = 0.12
 """Height of a frustum, as a share of the distance to what its camera sees."""
-
-
-class QuietSlider(ViewerSlider[int]):
-    """A slider whose callback takes no lock and renders nothing; arguments as of `ViewerSlider`.
-
-    Args:
-        quiet_hook: called with the slider.
-    """
-
-    def __init__(self, *args: Any, quiet_hook: Callable[["QuietSlider"], None], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._quiet_hook = quiet_hook
-
-    def install(self, viser_server: ViserServer) -> None:
-        """Add the slider to the viewer."""
-        self._create_gui_handle(viser_server)
-        assert self.gui_handle is not None
-        self.gui_handle.on_update(lambda _: self._quiet_hook(self))
 
 
 class _Picture(ViewerMarkdown):
