@@ -22,7 +22,7 @@ class VerdictConfig:
     correlation: float = 0.97
     """Least correlation of rendering and photo, over the rays that agree best."""
     ignored: float = 0.3
-    """Share of the photo, what agrees least, that is left out: occluders are there."""
+    """Share of rays, those that agree least, that are left out: occluders have them."""
     step: float = 0.5
     """Longest step that the search may still want to make, degrees (a shift as seen from the scene)."""
     uncertainty: float = 1.0

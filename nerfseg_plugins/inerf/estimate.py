@@ -86,8 +86,9 @@ class Estimator:
                 descent.levenberg(tracks, stages)
             else:
                 descent.adam(tracks, self._adam_stages())
-            depth = float(descent.depth(self.levels[-1] if self.levels else self.scene, tracks.c2w[:1]))
-            verdict = judge(self.scene, photo, tracks.c2w[0], depth, self.config, generator)
+            preview = self.levels[-1] if self.levels else self.scene
+            depth = float(descent.depth(preview, tracks.c2w[:1]))
+            verdict = judge(self.scene, preview, photo, tracks.c2w[0], depth, self.config, generator)
             found.append((verdict, tracks))
             if found[-1][0].converged:
                 break

@@ -41,8 +41,6 @@ class Rays:
     """(R, 3) unit directions, camera frame."""
     target: Tensor
     """(R, C) what the photo shows there."""
-    area: Optional[Tensor] = None
-    """(R,) the share of the photo that each stands for; None for equal ones."""
 
 
 class Linearised(NamedTuple):

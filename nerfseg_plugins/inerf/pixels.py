@@ -1,5 +1,7 @@
 """A photo prepared for comparison: its pixels as rays, sharp or blurred."""
 
+from typing import Optional
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -29,7 +31,14 @@ class PhotoRays:
         """Focal length, pixels."""
         return float(self.query.camera.fx.flatten()[0])
 
-    def rays(self, count: int, blur: float, generator: torch.Generator, features: bool = True) -> Rays:
+    def rays(
+        self,
+        count: int,
+        blur: float,
+        generator: torch.Generator,
+        features: bool = True,
+        sampler: Optional[PixelSampler] = None,
+    ) -> Rays:
         """Rays of drawn pixels.
 
         Args:
@@ -37,13 +46,14 @@ class PhotoRays:
             blur: standard deviation of the Gaussian that the photo is seen through, pixels.
             generator: of the draw.
             features: whether the photo's features follow its colours, where it has some.
+            sampler: draws pixels; by default by the photo's own interest.
         """
-        pixels = self._sampler.draw(count, generator)
+        pixels = (sampler or self._sampler).draw(count, generator)
         row, column = pixels.unbind(-1)
         target = self._seen_through(blur)[row, column]
         if features and self.query.features is not None:
             target = torch.cat([target, sampled(self.query.features, pixels, self.query.image.shape[:2])], dim=-1)
-        return Rays(self.query.directions[row, column], target, self._sampler.area(pixels))
+        return Rays(self.query.directions[row, column], target)
 
     def _seen_through(self, blur: float) -> Tensor:
         blur = round(blur, 1)

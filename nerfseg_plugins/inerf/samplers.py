@@ -49,14 +49,6 @@ class PixelSampler:
         """(N, 2) row and column of all usable pixels."""
         self.weights = _mixed(_interest(image, config)[mask], config.uniform_share)
         """(N,) probability that a first ray falls there."""
-        self._rank = torch.zeros(image.shape[:2], dtype=torch.long, device=image.device)
-        self._rank[mask] = torch.arange(len(self.pixels), device=image.device)
-
-    def area(self, pixels: Tensor) -> Tensor:
-        """(R,) the share of the photo that each of the drawn pixels (R, 2) stands for; they add up to 1."""
-        row, column = pixels.unbind(-1)
-        area = 1 / self.weights[self._rank[row, column]]
-        return area / area.sum()
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw pixels, one after the other by weight.

@@ -1,22 +1,27 @@
 """Whether an estimate may be trusted.
 
 A wrong pose has a low cost as often as not: much of a photo is flat, and a fitted exposure hides the rest. What a
-local minimum cannot imitate is structure. So rendering and photo are correlated over rays drawn where the photo has
-gradients, without the three tenths of the photo that agree least, where an occluder may be. Two more conditions say
-that the search has come to rest, and that the photo holds enough to fix all six numbers.
+local minimum cannot imitate is structure. So rendering and photo are correlated over rays drawn where the rendering has
+gradients (where the photo has them, a rough occluder would draw them all), without the three tenths that agree least.
+Two more conditions say that the search has come to rest, and that the photo holds enough to fix all six numbers.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Optional
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nerfseg_plugins.inerf.config import PoseConfig
 from nerfseg_plugins.inerf.levenberg import linearise, normal_equations
 from nerfseg_plugins.inerf.pixels import PhotoRays
+from nerfseg_plugins.inerf.poses import world_rays
+from nerfseg_plugins.inerf.samplers import PixelSampler, SamplerConfig
 from nerfseg_plugins.inerf.scene import Scene
+
+_PREVIEW = 64
+"""Rays along the longer side of the rendering that tells where there is structure."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +43,19 @@ class Verdict:
 
 
 def judge(
-    scene: Scene, photo: PhotoRays, c2w: Tensor, depth: float, config: PoseConfig, generator: torch.Generator
+    scene: Scene,
+    preview: Scene,
+    photo: PhotoRays,
+    c2w: Tensor,
+    depth: float,
+    config: PoseConfig,
+    generator: torch.Generator,
 ) -> Verdict:
     """Judge a pose by rays that its search has not seen.
 
     Args:
         scene: the scene itself.
+        preview: its finest copy, or itself: tells where it has structure.
         photo: the photo.
         c2w: (3, 4) estimate, scene frame.
         depth: distance of what the camera sees, scene units.
@@ -51,11 +63,11 @@ def judge(
         generator: of the draw.
     """
     limits = config.verdict
-    rays = photo.rays(config.rays, 0.0, generator)
+    rays = photo.rays(config.rays, 0.0, generator, sampler=_structure(preview, photo, c2w))
     values, jacobian = linearise(scene, rays, c2w[None], c2w[None, :, 3])
     compared = config.photometric.compare(values, rays.target)
     size = compared.residuals[0].square().mean(dim=-1).sqrt()
-    agreeing = _agreeing(size, rays.area, limits.ignored)
+    agreeing = size.argsort()[: math.ceil((1 - limits.ignored) * len(size))]
     seen, photographed = (config.photometric.compared(part[agreeing]) for part in (values[0], rays.target))
     score = correlation(seen, photographed)
     residual = float(size[agreeing].square().mean().sqrt())
@@ -84,15 +96,16 @@ def judge(
     return Verdict(False, reason, score if finite else -1.0, residual, covariance, compared.exposure[0])
 
 
-def _agreeing(size: Tensor, area: Optional[Tensor], ignored: float) -> Tensor:
-    """The rays (K,) of R residuals (R,) that are left when the worst are taken out of a share of the photo.
-
-    Of its area, not of its rays: a fifth of a photo covered by something rough may have most of them.
-    """
-    area = torch.full_like(size, 1 / len(size)) if area is None else area
-    order = size.nan_to_num(torch.inf).argsort()
-    count = int((area[order].cumsum(0) <= 1 - ignored).sum())
-    return order[: max(count, 1)]
+@torch.no_grad()
+def _structure(preview: Scene, photo: PhotoRays, c2w: Tensor) -> PixelSampler:
+    """Draws pixels of a photo where the scene, seen from a pose (3, 4), has gradients."""
+    height, width = photo.query.image.shape[:2]
+    step = max(1, max(height, width) // _PREVIEW)
+    directions = photo.query.directions[step // 2 :: step, step // 2 :: step]
+    values = preview.render(*world_rays(c2w, directions.reshape(-1, 3))).values[:, :3]
+    small = values.view(*directions.shape[:2], 3).permute(2, 0, 1)[None].nan_to_num(0.0)
+    whole = F.interpolate(small, size=(height, width), mode="bilinear", align_corners=False)[0].permute(1, 2, 0)
+    return PixelSampler(whole, photo.query.mask, SamplerConfig("gradient", uniform_share=0.1))
 
 
 def correlation(rendered: Tensor, target: Tensor) -> float:

@@ -13,7 +13,7 @@ from nerfseg_plugins.inerf.scene import Rendered
 from nerfseg_plugins.inerf.verdict import correlation, judge
 
 from .scenes import GreyScene, displaced, look
-from .textured import PINHOLE, RoomScene, posed, query_of, shot
+from .textured import PINHOLE, PosterScene, RoomScene, posed, query_of, shot
 
 TRUTH = look((0.3, -0.2, 0.9), (-0.2, 0.3, -1.5), roll=10.0)
 CONFIG = PRESETS["best"]
@@ -24,7 +24,7 @@ def verdict(c2w: torch.Tensor, scene: Any = None, image: Any = None, **options: 
     image = shot(room, posed(PINHOLE, TRUTH)) if image is None else image
     config = replace(CONFIG, **options)
     photo = PhotoRays(query_of(PINHOLE, TRUTH, image), config.sampler)
-    return judge(scene or room, photo, c2w, 2.0, config, torch.Generator().manual_seed(0))
+    return judge(scene or room, scene or room, photo, c2w, 2.0, config, torch.Generator().manual_seed(0))
 
 
 def test_the_truth_is_trusted():
@@ -79,15 +79,19 @@ def test_correlation_is_that_of_numpy():
     assert correlation(torch.ones(5, 3), torch.rand(5, 3)) == 0
 
 
-def test_an_occluder_is_left_out_by_its_area():
-    """A fifth of the photo is grain, which has more than its share of the gradients and so of the rays."""
+def test_a_rough_occluder_does_not_draw_the_rays():
+    """A fifth of the photo is grain: as many of the rays fall on it, not more, since the scene tells where to look."""
     image = shot(RoomScene(), posed(PINHOLE, TRUTH))
     image[:, :32] = torch.rand(120, 32, 3, generator=torch.Generator().manual_seed(0)).round()
-    photo = PhotoRays(query_of(PINHOLE, TRUTH, image), CONFIG.sampler)
-    rays = photo.rays(1024, 0.0, torch.Generator().manual_seed(0))
-    assert rays.area is not None
-    covered = (rays.directions[:, 0] / -rays.directions[:, 2]) < (32 - PINHOLE.cx) / PINHOLE.fx
-    assert float(covered.float().mean()) > 0.25
-    assert 0.15 < float(rays.area[covered].sum()) < 0.25
     assert verdict(TRUTH, image=image).converged
     assert not verdict(displaced(TRUTH, 5.0, 0.05, 1), image=image).converged
+
+
+def test_a_small_thing_before_nothing_is_not_outvoted_by_the_nothing():
+    """A poster fills an eighth of the photo; where it is decides, not the grey around it."""
+    poster = PosterScene(half=0.45)
+    truth = look((0.1, -0.1, 2.2), (0.0, 0.0, 0.0))
+    photo = PhotoRays(query_of(PINHOLE, truth, shot(poster, posed(PINHOLE, truth))), CONFIG.sampler)
+    for pose, right in ((truth, True), (displaced(truth, 2.0, 0.0, 1), False), (displaced(truth, 0.0, 0.15, 2), False)):
+        found = judge(poster, poster, photo, pose, 2.2, CONFIG, torch.Generator().manual_seed(0))
+        assert found.converged == right

@@ -246,8 +246,9 @@ class Inversion(nn.Module):
         scene = self.estimator.scene
         stage = Stage("polish", scene, self._config.rays, self._config.lm.iterations, tolerance=0.5)
         descent.levenberg(tracks, [stage])
-        depth = float(descent.depth(self._legs[-2].scene, tracks.c2w))
-        verdict = judge(scene, self._photos[photo], tracks.c2w[0], depth, self._config, generator)
+        preview = self._legs[-2].scene
+        depth = float(descent.depth(preview, tracks.c2w))
+        verdict = judge(scene, preview, self._photos[photo], tracks.c2w[0], depth, self._config, generator)
         steps = self.history.steps(photo, slot)
         adam_seconds = steps[-1].seconds if steps else 0.0
         return Estimate(
