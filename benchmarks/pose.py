@@ -174,11 +174,10 @@ def measure_truth(benchmark: Benchmark, folder: Path, part: str) -> None:
 
 
 def measure_basin(benchmark: Benchmark, folder: Path, part: str) -> None:
-    """Levenberg-Marquardt against Adam, both on the scene itself, from starts near the truth."""
+    """Levenberg-Marquardt against Adam, both coarse to fine, from starts near the truth."""
     for scene in SCENES:
         for name in ("lm", "adam"):
-            preset = replace(PRESETS[name], coarse=False)
-            measure(replace(benchmark, starts=1), folder, scene, f"{part}-{scene}-{name}", preset, "small")
+            measure(replace(benchmark, starts=1), folder, scene, f"{part}-{scene}-{name}", PRESETS[name], "small")
 
 
 def measure_global(benchmark: Benchmark, folder: Path, part: str) -> None:
