@@ -193,7 +193,7 @@ class Inversion(nn.Module):
 
     @property
     def seconds(self) -> float:
-        """Since it began, over all sessions."""
+        """Since it began, interruptions left out."""
         return time.perf_counter() - self._began
 
     def _cost(self, photo: int, leg: Leg, step: int, poses: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
