@@ -113,9 +113,10 @@ class InstancePanel(nn.Module):
     # Callbacks -------------------------------------------------------------------------------------------------------
 
     def _on_choice(self, element: QuietDropdown) -> None:
-        instance = None if element.value == NOTHING else self._labels.index(element.value)
         with self._lock:
-            # Setting the element calls this too, a little later: by then it is no news, and the colour may be changing.
+            # Setting the element calls this too, a little later, in another thread: read before the lock is had, its
+            # value may be an old one. By then it is no news, and the colour may be changing.
+            instance = None if element.value == NOTHING else self._labels.index(element.value)
             if instance != self._picked:
                 self.select(instance)
 
