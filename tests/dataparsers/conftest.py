@@ -11,6 +11,8 @@ from scipy.spatial.transform import Rotation
 
 from nerfseg_plugins.segments.masks import write_ids
 
+from .llff_scene import SmallLLFF, rig
+
 WIDTH, HEIGHT = 8, 6
 ROOM = [[-2.0, -1.0, 0.0], [4.0, 3.0, 2.0]]
 
@@ -66,3 +68,9 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real captures in {folder} (set NERFSEG_DATA)")
     return folder
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> SmallLLFF:
+    """Ten forward-facing views."""
+    return SmallLLFF(tmp_path / "data", rig())
