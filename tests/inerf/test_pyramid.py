@@ -98,7 +98,7 @@ def integrated(origins: Tensor, directions: Tensor, ends: np.ndarray) -> Rendere
 def in_box(origins: Tensor, directions: Tensor) -> Rendered:
     """`integrated` up to where each ray leaves the box of half side 1."""
     leave = ((directions.sign() - origins) / directions).amin(dim=-1)
-    rays = zip(origins, directions, leave, strict=True)
+    rays = zip(origins, directions, leave.tolist(), strict=True)
     parts = [integrated(origin[None], way[None], np.linspace(0.01, end, 400)) for origin, way, end in rays]
     return Rendered(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
