@@ -7,7 +7,7 @@ from PIL import Image
 
 from nerfseg_plugins.dataparsers.transforms import IMAGE_SUFFIXES, natural_key, read_capture
 from nerfseg_plugins.errors import InputError
-from nerfseg_plugins.segments.manifest import MANIFEST, Manifest, check_manifest, write_manifest
+from nerfseg_plugins.manifest import MANIFEST, Manifest, check_manifest, write_manifest
 
 
 def prepare_folder(folder: Path, manifest: Manifest, suffix: str, command: str, overwrite: bool) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Optional
 
 if TYPE_CHECKING:
-    from nerfseg_plugins.segments.manifest import Manifest
+    from nerfseg_plugins.manifest import Manifest
     from nerfseg_plugins.segments.sources import SegmentSource
 
 Source = Literal["classical", "sam", "mask-rcnn", "mask2former"]
@@ -108,7 +108,7 @@ def is_whole(file: Path, size: tuple[int, int]) -> bool:
 def manifest_of(source: "SegmentSource", images: list[Path]) -> "Manifest":
     """What the segments of these images come from."""
     from nerfseg_plugins.cli.derived import image_size
-    from nerfseg_plugins.segments.manifest import Manifest, hash_images
+    from nerfseg_plugins.manifest import Manifest, hash_images
 
     return Manifest(
         source=source.name,

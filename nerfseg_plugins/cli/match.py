@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from nerfseg_plugins.cli.matching import MatchInput
+    from nerfseg_plugins.manifest import Manifest
     from nerfseg_plugins.scene.run import Run
     from nerfseg_plugins.segments.lift import DepthView
-    from nerfseg_plugins.segments.manifest import Manifest
     from nerfseg_plugins.segments.masks3d import IdGrid
     from nerfseg_plugins.segments.match import MatchResult
 
@@ -116,7 +116,7 @@ class Match:
 
     def _manifest(self, run: "Run", inputs: "list[MatchInput]") -> "Manifest":
         from nerfseg_plugins.files import sha256_file
-        from nerfseg_plugins.segments.manifest import Manifest, hash_images
+        from nerfseg_plugins.manifest import Manifest, hash_images
 
         parameters: dict[str, Any] = dataclasses.asdict(self.assigning if self.masks3d else self.matching)
         parameters |= {

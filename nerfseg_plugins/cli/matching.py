@@ -11,8 +11,8 @@ import numpy as np
 from nerfseg_plugins.cli.views import with_progress
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.files import write_json
+from nerfseg_plugins.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from nerfseg_plugins.segments.lift import DepthView, resize_nearest
-from nerfseg_plugins.segments.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from nerfseg_plugins.segments.masks import UNLABELLED, Segments, check_mask, find_mask, read_segments, write_segments
 from nerfseg_plugins.segments.match import MatchResult
 

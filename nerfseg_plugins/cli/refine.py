@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Optional
 from nerfseg_plugins.errors import InputError
 
 if TYPE_CHECKING:
-    from nerfseg_plugins.segments.manifest import Manifest
+    from nerfseg_plugins.manifest import Manifest
     from nerfseg_plugins.segments.refine import MaskRefiner
 
 
@@ -82,7 +82,7 @@ class Refine:
     def _manifest(self, pairs: list[tuple[Path, Path]]) -> "Manifest":
         from nerfseg_plugins.cli.derived import image_size
         from nerfseg_plugins.files import sha256_file
-        from nerfseg_plugins.segments.manifest import Manifest, hash_images
+        from nerfseg_plugins.manifest import Manifest, hash_images
 
         parameters: dict[str, Any] = {"masks": hash_images(mask for _, mask in pairs)}
         checkpoint = None

@@ -1,6 +1,7 @@
 """Datamanager of a two-stage run: uniform pixels for geometry, the technique's own sampler for its head."""
 
 from dataclasses import dataclass, field
+from typing import Optional
 
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
@@ -39,6 +40,16 @@ class HeadDataManager(VanillaDataManager):
             "geometry": self.train_pixel_sampler,
             "head": self.config.head_sampler.setup(num_rays_per_batch=self.config.head_num_rays_per_batch),
         }
+
+    def head_lacks(self) -> Optional[str]:
+        """What the data lack for the head to be trained, with the mend; None when nothing. Asked before training.
+
+        Here a technique loads what only its training needs, so that a run is also of use where that is gone.
+
+        Raises:
+            InputError: what is there cannot be used.
+        """
+        return None
 
     def next_train(self, step: int) -> tuple[RayBundle, dict]:
         """A batch of the present stage."""

@@ -70,6 +70,19 @@ class FrozenSamples(NamedTuple):
     """(R, 1) expected distance along the ray, scene units; the nearest of all samples where the ray meets nothing."""
 
 
+class ShownField(NamedTuple):
+    """What evaluation shows at the S samples of R rays."""
+
+    density: Tensor
+    """(R, S, 1) per scene unit."""
+    geo: Tensor
+    """(R, S, G) features of the frozen geometry."""
+    colors: Tensor
+    """(R, S, 3) in [0, 1]."""
+    positions: Tensor
+    """(R, S, 3) where the head is asked, scene frame: the samples, or where what is shown there has been taken from."""
+
+
 class BoxCollider(AABBBoxCollider):
     """Near and far where a ray enters and leaves the scene box, with the same near plane in training and evaluation.
 
@@ -131,6 +144,25 @@ class HeadModel(NerfactoModel):
             (...) bool, or None for no point at all, which costs nothing.
         """
         return None
+
+    def shown_field(self, ray_samples: RaySamples) -> ShownField:
+        """The field at samples (R, S) as evaluation shows it."""
+        density, geo = self.field.get_density(ray_samples)
+        colors = self.field.get_outputs(ray_samples, density_embedding=geo)[FieldHeadNames.RGB]
+        positions = ray_samples.frustums.get_positions()
+        hidden = self.hidden(positions, geo)
+        density = density if hidden is None else density.masked_fill(hidden[..., None], 0.0)
+        return ShownField(density, geo, colors, positions)
+
+    def shown_density(self, density_fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """A proposal's density (..., 3) -> (..., 1) as evaluation shows it."""
+
+        def density(positions: Tensor) -> Tensor:
+            values = density_fn(positions)
+            hidden = self.hidden(positions)
+            return values if hidden is None else values.masked_fill(hidden[..., None], 0.0)
+
+        return density
 
     def backdrop(self) -> Optional[Tensor]:
         """Colour (3,) in [0, 1] behind everything in evaluation; None for the configured one."""
@@ -269,9 +301,9 @@ class HeadModel(NerfactoModel):
             return super().get_outputs(ray_bundle)
         if self.training:
             return self.head_train_outputs(self.frozen_samples(ray_bundle))
-        ray_samples, weights, geo, scene = self._render_scene(ray_bundle)
+        ray_samples, weights, shown, scene = self._render_scene(ray_bundle)
         if self.head_trained:
-            samples = self._heaviest(ray_samples, weights, geo)
+            samples = self._heaviest(ray_samples, weights, shown.geo, shown.positions)
             scene |= self.head_eval_outputs(samples, scene)
         return scene
 
@@ -284,7 +316,8 @@ class HeadModel(NerfactoModel):
             self.camera_optimizer.apply_to_raybundle(ray_bundle)
         ray_samples, _, _ = self.proposal_sampler(ray_bundle, density_fns=self.density_fns)
         density, geo = self.field.get_density(ray_samples)
-        return self._heaviest(ray_samples, ray_samples.get_weights(density), geo)
+        positions = ray_samples.frustums.get_positions()
+        return self._heaviest(ray_samples, ray_samples.get_weights(density), geo, positions)
 
     @torch.no_grad()
     def query_geometry(self, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -300,12 +333,11 @@ class HeadModel(NerfactoModel):
         frustums = Frustums(positions, torch.ones_like(positions), zeros, zeros, zeros)
         return self.field.get_density(RaySamples(frustums=frustums))
 
-    def _heaviest(self, ray_samples: RaySamples, weights: Tensor, geo: Tensor) -> FrozenSamples:
+    def _heaviest(self, ray_samples: RaySamples, weights: Tensor, geo: Tensor, positions: Tensor) -> FrozenSamples:
         """Keep each ray's `head_samples_per_ray` samples of largest weight."""
         depth = self.renderer_expected_depth(weights=weights, ray_samples=ray_samples)
         count = min(self.config.head_samples_per_ray, weights.shape[-2])
         top = weights[..., 0].topk(count, dim=-1, sorted=False).indices[..., None]
-        positions = ray_samples.frustums.get_positions()
         return FrozenSamples(
             positions.gather(-2, top.expand(*top.shape[:-1], 3)),
             geo.gather(-2, top.expand(*top.shape[:-1], geo.shape[-1])),
@@ -313,19 +345,15 @@ class HeadModel(NerfactoModel):
             depth,
         )
 
-    def _render_scene(self, ray_bundle: RayBundle) -> tuple[RaySamples, Tensor, Tensor, dict[str, Tensor]]:
-        """Nerfacto's evaluation outputs, with the samples, weights (R, S, 1) and geometry features behind them."""
+    def _render_scene(self, ray_bundle: RayBundle) -> tuple[RaySamples, Tensor, ShownField, dict[str, Tensor]]:
+        """Nerfacto's evaluation outputs, with the samples, their weights (R, S, 1) and the field behind them."""
         # The sampler too must look through what is hidden, or it would place no samples behind it.
-        density_fns = [self._visible_density(density_fn) for density_fn in self.density_fns]
+        density_fns = [self.shown_density(density_fn) for density_fn in self.density_fns]
         ray_samples, weights_list, samples_list = self.proposal_sampler(ray_bundle, density_fns=density_fns)
-        density, geo = self.field.get_density(ray_samples)
-        colors = self.field.get_outputs(ray_samples, density_embedding=geo)[FieldHeadNames.RGB]
-        hidden = self.hidden(ray_samples.frustums.get_positions(), geo)
-        if hidden is not None:
-            density = density.masked_fill(hidden[..., None], 0.0)
-        weights = ray_samples.get_weights(density)
+        shown = self.shown_field(ray_samples)
+        weights = ray_samples.get_weights(shown.density)
         outputs = {
-            "rgb": self.renderer_rgb(rgb=colors, weights=weights, background_color=self.backdrop()),
+            "rgb": self.renderer_rgb(rgb=shown.colors, weights=weights, background_color=self.backdrop()),
             "accumulation": self.renderer_accumulation(weights=weights),
             "depth": self.renderer_depth(weights=weights, ray_samples=ray_samples),
             "expected_depth": self.renderer_expected_depth(weights=weights, ray_samples=ray_samples),
@@ -333,17 +361,7 @@ class HeadModel(NerfactoModel):
         for index, (proposal_weights, proposal_samples) in enumerate(zip(weights_list, samples_list, strict=True)):
             depth = self.renderer_depth(weights=proposal_weights, ray_samples=proposal_samples)
             outputs[f"prop_depth_{index}"] = depth
-        return ray_samples, weights, geo, outputs
-
-    def _visible_density(self, density_fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        """A proposal's density (..., 3) -> (..., 1) without what is hidden."""
-
-        def density(positions: Tensor) -> Tensor:
-            values = density_fn(positions)
-            hidden = self.hidden(positions)
-            return values if hidden is None else values.masked_fill(hidden[..., None], 0.0)
-
-        return density
+        return ray_samples, weights, shown, outputs
 
     # Losses ----------------------------------------------------------------------------------------------------------
 

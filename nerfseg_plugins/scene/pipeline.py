@@ -12,6 +12,7 @@ from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineC
 
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.scene.checkpoint import differences, model_state
+from nerfseg_plugins.scene.datamanager import HeadDataManager
 from nerfseg_plugins.scene.head_model import FrozenSamples, HeadModel
 
 
@@ -53,6 +54,13 @@ class HeadPipeline(VanillaPipeline):
         return model
 
     @property
+    def head_datamanager(self) -> HeadDataManager:
+        """The data of both stages."""
+        manager = self.datamanager
+        assert isinstance(manager, HeadDataManager)
+        return manager
+
+    @property
     def transform(self) -> dict[str, Any]:
         """{"transform": A (3, 4), "scale": s} of the data: x_scene = s * (A @ [x_data, 1])."""
         manager: Any = self.datamanager
@@ -62,7 +70,7 @@ class HeadPipeline(VanillaPipeline):
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         """One training batch of the stage that `step` belongs to: outputs, losses, metrics."""
         model = self.head_model
-        self.datamanager.stage = model.stage  # type: ignore[attr-defined]
+        self.head_datamanager.stage = model.stage
         if model.stage == "geometry":
             return super().get_train_loss_dict(step)
         samples, batch = self._frozen_batch(step)

@@ -70,8 +70,9 @@ class HeadTrainer(ResumableTrainer):
         geometry_steps = self._model_config.geometry_steps
         pipeline = self.pipeline
         assert isinstance(pipeline, HeadPipeline)
-        lacking = pipeline.head_model.head_lacks()
-        if lacking is not None and self.config.max_num_iterations > geometry_steps:
+        if self.config.max_num_iterations > geometry_steps and (
+            lacking := pipeline.head_model.head_lacks() or pipeline.head_datamanager.head_lacks()
+        ):
             raise InputError(
                 f"the head cannot be trained on {self._pipeline_config.datamanager.data}: {lacking}; geometry alone "
                 f"trains with --max-num-iterations {geometry_steps}"

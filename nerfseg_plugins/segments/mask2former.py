@@ -12,7 +12,8 @@ import numpy as np
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.segments.classes import is_structure, nyu40_class
 from nerfseg_plugins.segments.masks import UNLABELLED, Segments
-from nerfseg_plugins.segments.sources import SourceOptions, check_device, need_checkpoint
+from nerfseg_plugins.segments.sources import SourceOptions
+from nerfseg_plugins.weights import check_device, need_checkpoint
 
 
 class Mask2FormerSource:

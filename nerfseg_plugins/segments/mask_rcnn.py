@@ -13,7 +13,8 @@ from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.files import sha256_file
 from nerfseg_plugins.segments.classes import nyu40_class
 from nerfseg_plugins.segments.masks import Segments
-from nerfseg_plugins.segments.sources import SourceOptions, check_device, flatten_masks, load_weights
+from nerfseg_plugins.segments.sources import SourceOptions, flatten_masks
+from nerfseg_plugins.weights import check_device, load_weights
 
 ARCHITECTURES = ("maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2")
 MASK_THRESHOLD = 0.5

@@ -144,7 +144,7 @@ class CascadePspRefiner:
                 f"{Path(model_folder) / 'model' if model_folder else '--model-folder'} does not exist; give "
                 "--model-folder a folder with CascadePSP's weights, downloaded from its releases, under the name model"
             )
-        from nerfseg_plugins.segments.sources import check_device, load_weights
+        from nerfseg_plugins.weights import check_device, load_weights
 
         # The package loads with torch.load; what is not plain weights is refused before it gets there.
         load_weights(Path(model_folder) / "model", "CascadePSP")

@@ -10,13 +10,8 @@ import numpy as np
 
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.segments.masks import Segments
-from nerfseg_plugins.segments.sources import (
-    SourceOptions,
-    check_device,
-    flatten_masks,
-    load_weights,
-    need_checkpoint,
-)
+from nerfseg_plugins.segments.sources import SourceOptions, flatten_masks
+from nerfseg_plugins.weights import check_device, load_weights, need_checkpoint
 
 WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
 """Width of the image encoder -> name of the variant."""

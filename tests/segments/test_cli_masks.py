@@ -12,7 +12,7 @@ from PIL import Image
 from nerfseg_plugins.cli.masks import Masks
 from nerfseg_plugins.cli.refine import Refine
 from nerfseg_plugins.errors import InputError
-from nerfseg_plugins.segments.manifest import read_manifest
+from nerfseg_plugins.manifest import read_manifest
 from nerfseg_plugins.segments.masks import read_ids, read_segments, write_ids
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from nerfseg_plugins.cli.match import Match
 from nerfseg_plugins.errors import InputError
-from nerfseg_plugins.segments.manifest import read_manifest, write_manifest
+from nerfseg_plugins.manifest import read_manifest, write_manifest
 from nerfseg_plugins.segments.masks import read_ids, read_segments
 from nerfseg_plugins.segments.match_config import MatchConfig
 

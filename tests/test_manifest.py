@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from nerfseg_plugins.errors import InputError
-from nerfseg_plugins.segments.manifest import (
+from nerfseg_plugins.manifest import (
     MANIFEST,
     Manifest,
     check_manifest,

@@ -1,0 +1,64 @@
+"""Weights of networks from a user's disk: found, read without running what a pickle may hold, put on a device."""
+
+from pathlib import Path
+from typing import Any, Optional
+
+from nerfseg_plugins.errors import InputError
+from nerfseg_plugins.files import sha256_file
+
+
+def need_checkpoint(path: Optional[Path], source: str, what: str) -> tuple[Path, str]:
+    """A checkpoint that exists, and its SHA-256; of a folder, that of its weights file.
+
+    Raises:
+        InputError: none was given, or it does not exist or holds no weights.
+    """
+    if path is None:
+        raise InputError(f"the source {source} needs --checkpoint with {what}")
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path} does not exist; give --checkpoint {what}")
+    if path.is_dir():
+        files = sorted([*path.glob("*.safetensors"), *path.glob("*.bin")])
+        if not files:
+            raise InputError(f"{path} holds no *.safetensors or *.bin; give --checkpoint {what}")
+        return path, sha256_file(files[0])
+    return path, sha256_file(path)
+
+
+def load_weights(path: Path, source: str) -> dict[str, Any]:
+    """A state dict from a `.pth`, `.pt` or `.safetensors` file, without running what a pickle may hold.
+
+    Raises:
+        InputError: the file is damaged or holds something else.
+    """
+    import torch
+
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file  # pyright: ignore[reportMissingImports]
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen kinds for a bad file
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"{path} is no readable checkpoint of {source} ({reason}); download or save it again"
+        ) from error
+    state = state.get("model", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise InputError(f"{path} holds no state dict; save model.state_dict() of {source} there")
+    return state
+
+
+def check_device(device: str) -> str:
+    """The device, if torch has it.
+
+    Raises:
+        InputError: it has not.
+    """
+    import torch
+
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f"--device {device} was asked for but torch sees no GPU; use --device cpu")
+    return device
