@@ -1,0 +1,1 @@
+"""2D features of images: sources, PCA, and maps on disk."""

@@ -1,0 +1,1 @@
+"""ISRF: strokes in, a segmented and edited scene out."""
