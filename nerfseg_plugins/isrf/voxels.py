@@ -1,0 +1,137 @@
+"""A grid of cubic voxels over a scene, and sparse sets of its voxels that are found by hashing their coordinates.
+
+A bounded scene is divided as it is; an unbounded one in the contracted space of its field, so that the grid is finite
+and fine where the cameras look.
+"""
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Optional
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nerfseg_plugins.scene.points import voxel_grid
+
+CONTRACTED_RADIUS = 2.0
+"""Half side of contracted space."""
+
+
+@dataclass(frozen=True)
+class VoxelGrid:
+    """Where the voxels are. Grid space is the scene frame, or its contraction."""
+
+    corner: tuple[float, float, float]
+    """Lowest corner, grid space."""
+    edge: float
+    """Edge of a voxel, grid space."""
+    shape: tuple[int, int, int]
+    """Voxels along x, y, z."""
+    contracted: bool
+    """Whether grid space is the contraction of the scene into the cube of half side 2 (mip-NeRF 360, with the maximum
+    norm, as nerfacto contracts)."""
+
+    @classmethod
+    def of_scene(cls, aabb: np.ndarray, contracted: bool, resolution: int) -> "VoxelGrid":
+        """A grid over a scene.
+
+        Args:
+            aabb: (2, 3) corners of the scene box; an unbounded scene is covered whole.
+            contracted: whether the scene is unbounded.
+            resolution: voxels along the longest side of the box; of an unbounded scene, along the side of the cube in
+                which space is not contracted.
+
+        Raises:
+            InputError: the box is empty or the resolution is not positive.
+        """
+        if contracted:
+            aabb = np.array([[-1.0] * 3, [1.0] * 3]) * CONTRACTED_RADIUS
+            resolution = round(resolution * CONTRACTED_RADIUS)
+        shape, edge = voxel_grid(aabb, resolution)
+        x, y, z = (float(value) for value in aabb[0])
+        return cls((x, y, z), edge, shape, contracted)
+
+    def to_grid(self, positions: Tensor) -> Tensor:
+        """Positions (..., 3) from the scene frame to grid space."""
+        if not self.contracted:
+            return positions
+        size = positions.abs().amax(dim=-1, keepdim=True).clamp_min(1.0)
+        return (2 - 1 / size) * (positions / size)
+
+    def to_scene(self, points: Tensor) -> Tensor:
+        """Positions (..., 3) from grid space to the scene frame; the border of contracted space is infinitely far."""
+        if not self.contracted:
+            return points
+        size = points.abs().amax(dim=-1, keepdim=True).clamp_min(1.0)
+        return points / size / (CONTRACTED_RADIUS - size)
+
+    def stretch(self, points: Tensor) -> Tensor:
+        """How many times longer in the scene than in grid space a step at points (..., 3) of grid space is: (...)."""
+        if not self.contracted:
+            return torch.ones_like(points[..., 0])
+        return (CONTRACTED_RADIUS - points.abs().amax(dim=-1).clamp_min(1.0)) ** -2
+
+    def coords(self, points: Tensor) -> Tensor:
+        """Indices (..., 3) long of the voxels in which points (..., 3) of grid space lie; beyond the shape outside."""
+        return ((points - points.new_tensor(self.corner)) / self.edge).floor().long()
+
+    def centres(self, coords: Tensor) -> Tensor:
+        """Centres (..., 3) float32 of voxels (..., 3), grid space."""
+        return torch.tensor(self.corner, device=coords.device) + (coords.float() + 0.5) * self.edge
+
+    def keys(self, coords: Tensor) -> Tensor:
+        """One number (...) long for each voxel (..., 3), ascending in x, then y, then z; -1 outside the grid."""
+        x, y, z = coords.long().unbind(dim=-1)
+        inside = (x >= 0) & (y >= 0) & (z >= 0) & (x < self.shape[0]) & (y < self.shape[1]) & (z < self.shape[2])
+        return torch.where(inside, (x * self.shape[1] + y) * self.shape[2] + z, -1)
+
+    def coords_of(self, keys: Tensor) -> Tensor:
+        """Voxels (..., 3) int32 of keys (...)."""
+        rest = keys // self.shape[2]
+        return torch.stack([rest // self.shape[1], rest % self.shape[1], keys % self.shape[2]], dim=-1).int()
+
+
+def find(keys: Tensor, wanted: Tensor) -> Tensor:
+    """Places of keys in a sorted list.
+
+    Args:
+        keys: (N,) long, ascending.
+        wanted: (...) long.
+
+    Returns:
+        (...) long, -1 where the list does not hold the key.
+    """
+    if not len(keys):
+        return torch.full_like(wanted, -1)
+    place = torch.searchsorted(keys, wanted).clamp_max(len(keys) - 1)
+    return torch.where(keys[place] == wanted, place, -1)
+
+
+def offsets(radius: int = 1, half: bool = False) -> Tensor:
+    """Steps (K, 3) int to the voxels of a cube around one, without itself.
+
+    Args:
+        radius: the cube has 2 radius + 1 voxels along its side.
+        half: only one of each pair of opposite steps.
+    """
+    around = [step for step in product(range(-radius, radius + 1), repeat=3) if any(step)]
+    return torch.tensor(around[len(around) // 2 :] if half else around)
+
+
+def neighbours(grid: VoxelGrid, keys: Tensor, chosen: Optional[Tensor] = None) -> Tensor:
+    """The 26 neighbours of voxels.
+
+    Args:
+        grid: the grid.
+        keys: (N,) long, ascending: the voxels that exist.
+        chosen: (M,) places in `keys` of the voxels whose neighbours are asked for; all when None.
+
+    Returns:
+        (M, 26) int32 places in `keys`, in the order of `offsets()`; -1 where there is none.
+    """
+    coords = grid.coords_of(keys if chosen is None else keys[chosen])
+    table = torch.empty(len(coords), 26, dtype=torch.int32, device=keys.device)
+    for column, step in enumerate(offsets().to(keys.device)):  # one direction at a time: a 26th of the memory
+        table[:, column] = find(keys, grid.keys(coords + step))
+    return table
