@@ -150,23 +150,26 @@ def _drawing(row: Any, path: Path, origin: str) -> Drawing:
         raise InputError(f'{origin}: "positive" is {positive!r}; write true or false')
     if not _is_number(radius):
         raise InputError(f'{origin}: "radius" is {radius!r}; write a number of pixels')
-    shape, value = shapes[0], row[shapes[0]]
-    if shape == "png":
+    shape = {shapes[0]: _shape(shapes[0], row[shapes[0]], path, origin)}
+    return Drawing(view, positive, radius=float(radius), origin=origin, **shape)
+
+
+def _shape(name: str, value: Any, path: Path, origin: str) -> Any:
+    """The value of a shape as `Drawing` holds it."""
+    if name == "png":
         if not isinstance(value, str):
             raise InputError(f'{origin}: "png" is {value!r}; write the path of a picture beside {path.name}')
-        value = inside(path.parent, value)
-    elif shape == "rectangle":
+        return inside(path.parent, value)
+    if name == "rectangle":
         if not (isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))):
             raise InputError(f'{origin}: "rectangle" must be [x0, y0, x1, y1], four numbers')
-        value = tuple(value)
-    else:
-        pairs = isinstance(value, list) and all(
-            isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair)) for pair in value
-        )
-        if not pairs:
-            raise InputError(f'{origin}: "{shape}" must be [[x, y], ...], pairs of numbers')
-        value = tuple((x, y) for x, y in value)
-    return Drawing(view, positive, radius=float(radius), origin=origin, **{shape: value})
+        return tuple(value)
+    pairs = isinstance(value, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair)) for pair in value
+    )
+    if not pairs:
+        raise InputError(f'{origin}: "{name}" must be [[x, y], ...], pairs of numbers')
+    return tuple((x, y) for x, y in value)
 
 
 def _is_number(value: Any) -> bool:
@@ -181,7 +184,7 @@ def _marks(path: Path) -> np.ndarray:
                 alpha = np.asarray(image.convert("RGBA"))[..., 3]
                 pixels = None
             else:
-                pixels = np.asarray(image)
+                pixels = np.asarray(image.convert("RGB") if image.mode == "P" else image)
                 alpha = None
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; check the path") from error
@@ -203,7 +206,7 @@ def _marks(path: Path) -> np.ndarray:
 
 
 def _whole_factor(shape: tuple[int, ...], size: Size) -> bool:
-    """Whether one size is a whole multiple of the other, up to the rounding of sides that the factor does not divide."""
+    """Whether one size is a multiple of the other, up to the rounding of sides that the factor does not divide."""
     large, small = (shape, size) if shape[0] > size[0] else (size, shape)
     factor = round(large[1] / small[1])
     return factor >= 2 and all(abs(a - b * factor) < factor for a, b in zip(large, small, strict=True))

@@ -1,7 +1,7 @@
 """Strokes: what a person marks in photos, as pixels.
 
-Coordinates (x, y) count pixels from the upper left: x is a column, y a row, and whole numbers are the pixels' centres, so
-that (0, 0) is the first pixel and (W - 1, H - 1) the last. Pixels are rows (row, column). Only numpy is needed here.
+Coordinates (x, y) count pixels from the upper left: x is a column, y a row, and whole numbers are the pixels' centres,
+so that (0, 0) is the first pixel and (W - 1, H - 1) the last. Pixels are rows (row, column).
 """
 
 from collections.abc import Iterable, Sequence
@@ -263,7 +263,7 @@ def polyline_inside(mask: np.ndarray, seed: int, vertices: int = 4, margin: floa
 
 
 def _erode(mask: np.ndarray, margin: float) -> np.ndarray:
-    """The pixels (H, W) of a mask that are further than `margin` from its outline, or than half of its greatest depth."""
+    """The pixels (H, W) of a mask further than `margin` from its outline, or than half of its greatest depth."""
     from scipy import ndimage
 
     depth = np.asarray(ndimage.distance_transform_edt(np.pad(mask, 1)))[1:-1, 1:-1]
