@@ -40,8 +40,9 @@ class Front3DDataParserConfig(DataParserConfig):
     """Target class to instantiate."""
     data: Path = Path()
     """Folder that holds transforms.json and images/, or a JSON file."""
-    masks: Path = DEFAULT_MASKS
-    """Folder of the id masks to learn from, relative to the data or absolute; masks_2d/ is tried after masks/."""
+    masks: Optional[Path] = DEFAULT_MASKS
+    """Folder of the id masks to learn from, relative to the data or absolute; masks_2d/ is tried after masks/. None
+    where nothing is learned from masks."""
     truth: Path = DEFAULT_MASKS
     """Folder of the true id masks, used by the evaluation alone; relative to the data or absolute."""
     allow_missing_masks: bool = False

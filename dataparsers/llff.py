@@ -56,8 +56,9 @@ class LLFFDataParserConfig(DataParserConfig):
     """Except with 360, the nearest bound becomes 1 / bound_factor scene units, as in NeRF; None keeps the data's."""
     eval_interval: int = 8
     """Without splits.json, every n-th view is held out, beginning with the first; 0 trains and evaluates on all."""
-    masks: Path = DEFAULT_MASKS
-    """Folder of the id masks to learn from, relative to the data or absolute."""
+    masks: Optional[Path] = DEFAULT_MASKS
+    """Folder of the id masks to learn from, relative to the data or absolute; None where nothing is learned from
+    masks."""
     truth: Path = DEFAULT_MASKS
     """Folder of the true id masks, used by the evaluation alone; relative to the data or absolute."""
     allow_missing_masks: bool = False

@@ -11,12 +11,14 @@ from .transforms import MASK_FOLDERS, Frame
 DEFAULT_MASKS = Path("masks")
 
 
-def find_folder(data: Path, folder: Path, option: str) -> Optional[Path]:
-    """A mask folder: `folder` in the data or absolute; None when the default one is absent.
+def find_folder(data: Path, folder: Optional[Path], option: str) -> Optional[Path]:
+    """A mask folder: `folder` in the data or absolute; None when the default one is absent, or none is wanted.
 
     Raises:
         InputError: a folder was asked for and does not exist.
     """
+    if folder is None:
+        return None
     if folder == DEFAULT_MASKS:
         candidates = [data / name for name in MASK_FOLDERS]
         return next((path for path in candidates if path.is_dir()), None)

@@ -176,6 +176,13 @@ class HeadModel(NerfactoModel):
         """Modules that hold viewer elements, by the title under which the viewer shows them."""
         return {}
 
+    def after_loading(self) -> None:
+        """Called when a checkpoint's weights have been loaded, for what is of use with these weights alone.
+
+        Raises:
+            InputError: what the configuration names was not made for them.
+        """
+
     def write_side_files(self, folder: Path) -> None:
         """Write what belongs to a checkpoint but is read without the model, into the run's folder."""
 

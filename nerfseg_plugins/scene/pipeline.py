@@ -105,7 +105,8 @@ class HeadPipeline(VanillaPipeline):
         """Load a checkpoint's weights, strictly; nerfstudio's would drop what does not fit without a word.
 
         Raises:
-            InputError: the checkpoint is of another model or another number of instances.
+            InputError: the checkpoint is of another model or another number of instances, or the configuration names
+                something that was made for other weights.
         """
         state = model_state({"pipeline": loaded_state})
         found = differences(self.head_model, state, ignore=("lpips.", "device_indicator_param"))
@@ -115,3 +116,4 @@ class HeadPipeline(VanillaPipeline):
                 "trained with other options or on data with another number of instances: use those, or train again"
             )
         super().load_pipeline(dict(loaded_state), step)
+        self.head_model.after_loading()

@@ -71,7 +71,7 @@ class HeadTrainer(ResumableTrainer):
         pipeline = self.pipeline
         assert isinstance(pipeline, HeadPipeline)
         if self.config.max_num_iterations > geometry_steps and (
-            lacking := pipeline.head_model.head_lacks() or pipeline.head_datamanager.head_lacks()
+            lacking := pipeline.head_datamanager.head_lacks() or pipeline.head_model.head_lacks()
         ):
             raise InputError(
                 f"the head cannot be trained on {self._pipeline_config.datamanager.data}: {lacking}; geometry alone "

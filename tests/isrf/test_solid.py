@@ -55,7 +55,9 @@ def test_any_point_as_in_the_definition(smooth: bool, contracted: bool):
     voxels = VoxelSet.of_dense(grid, marked, smooth)
     positions = points(3000)
     if not contracted:
-        positions = torch.rand(3000, 3) * 1.2 * torch.tensor([2.0, 2.5, 1.5]) + torch.tensor([-1.2, -2.2, 0.4])
+        size = torch.tensor([2.0, 2.5, 1.5])
+        positions = size * (1.2 * torch.rand(3000, 3, generator=torch.Generator().manual_seed(1)) - 0.1)
+        positions = positions + torch.tensor(grid.corner)
     expected = by_loop(voxels, positions)
     assert 300 < sum(expected) < 2700
     assert voxels.contains(positions).tolist() == expected
