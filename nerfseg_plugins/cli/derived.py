@@ -1,11 +1,14 @@
 """Folders of data derived from images: which images, how they are read, and that nothing stale stays among the new."""
 
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
 from PIL import Image
 
-from nerfseg_plugins.dataparsers.transforms import IMAGE_SUFFIXES, natural_key, read_capture
+from nerfseg_plugins.dataparsers.poses_bounds import POSES_FILE, find_images
+from nerfseg_plugins.dataparsers.poses_bounds import list_images as images_in
+from nerfseg_plugins.dataparsers.transforms import read_capture
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.manifest import MANIFEST, Manifest, check_manifest, write_manifest
 
@@ -47,8 +50,13 @@ def prepare_folder(folder: Path, manifest: Manifest, suffix: str, command: str, 
         ) from error
 
 
-def list_images(data: Path) -> list[Path]:
-    """Images of a data folder: those that its transforms.json lists and that exist, else those in images/.
+def list_images(data: Path, downscale_factor: Optional[int] = None) -> list[Path]:
+    """Images of a data folder: those that its transforms.json lists and that exist; else, beside a poses_bounds.npy,
+    those that `llff-data` takes; else those in images/.
+
+    Args:
+        data: the folder, or its transforms.json or poses_bounds.npy.
+        downscale_factor: N for the images in images_N/, 1 for images/; None leaves the choice to the data.
 
     Raises:
         InputError: there is neither, or there are no images.
@@ -56,17 +64,33 @@ def list_images(data: Path) -> list[Path]:
     data = Path(data)
     if not data.exists():
         raise InputError(f"{data} does not exist; give --data the folder that holds transforms.json or images/")
-    if data.is_file() or any(data.glob("*transforms*.json")) or (data / "train" / "transforms.json").is_file():
-        capture = read_capture(data)
-        if capture.missing:
-            total = len(capture.missing) + len(capture.frames)
-            print(f"warning: {len(capture.missing)} of {total} images listed in {data} do not exist and are skipped")
-        return [frame.image for frame in capture.frames]
-    folder = data / "images"
-    images = [path for path in folder.glob("*") if path.suffix in IMAGE_SUFFIXES] if folder.is_dir() else []
+    has_bounds = data.name == POSES_FILE or (data / POSES_FILE).is_file()
+    if data.name != POSES_FILE and _has_transforms(data) and not (has_bounds and downscale_factor):
+        if downscale_factor:
+            raise InputError(f"{data} lists its images itself; leave out --downscale-factor")
+        return _listed(data)
+    if has_bounds:
+        from nerfseg_plugins.dataparsers.llff import read_llff
+
+        return [frame.image for frame in read_llff(data, downscale_factor).frames]
+    if downscale_factor:
+        return find_images(data, downscale_factor)
+    images = images_in(data / "images")
     if not images:
-        raise InputError(f"{data} holds neither transforms.json nor images in {folder}; check --data")
-    return sorted(images, key=lambda path: natural_key(path.name))
+        raise InputError(f"{data} holds neither transforms.json nor images in {data / 'images'}; check --data")
+    return images
+
+
+def _has_transforms(data: Path) -> bool:
+    return data.is_file() or any(data.glob("*transforms*.json")) or (data / "train" / "transforms.json").is_file()
+
+
+def _listed(data: Path) -> list[Path]:
+    capture = read_capture(data)
+    if capture.missing:
+        total = len(capture.missing) + len(capture.frames)
+        print(f"warning: {len(capture.missing)} of {total} images listed in {data} do not exist and are skipped")
+    return [frame.image for frame in capture.frames]
 
 
 def read_rgb(path: Path) -> np.ndarray:

@@ -12,6 +12,7 @@ SUBCOMMANDS = {
     "demo": "Demo",
     "room": "Room",
     "masks": "Masks",
+    "features": "Features",
     "match": "Match",
     "refine": "Refine",
     "eval": "Eval",

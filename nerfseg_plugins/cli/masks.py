@@ -20,11 +20,13 @@ class Masks:
     """
 
     data: Path
-    """Folder with transforms.json (the images that it lists) or with a folder images/."""
+    """Folder with transforms.json (the images that it lists), with poses_bounds.npy, or with a folder images/."""
     source: Source = "classical"
     """classical needs no weights; sam, mask-rcnn and mask2former are networks."""
     checkpoint: Optional[Path] = None
     """Weights: a file for sam and mask-rcnn, a folder for mask2former."""
+    downscale_factor: Optional[int] = None
+    """Folders with images/ and images_N/: take images_N/ (1: images/), as llff-data does with the same flag."""
     output_path: Optional[Path] = None
     """Folder to write into instead of DATA/segments/SOURCE."""
     overwrite: bool = False
@@ -48,7 +50,7 @@ class Masks:
         from nerfseg_plugins.cli.views import output_names, with_progress
         from nerfseg_plugins.segments.masks import write_segments
 
-        images = list_images(self.data)
+        images = list_images(self.data, self.downscale_factor)
         folder = self.output_path or self.data / "segments" / self.source
         source = self._source()
         files = [folder / name for name in output_names(images, ".npz")]
@@ -88,6 +90,7 @@ class Masks:
     def _command(self, folder: Path) -> str:
         words = ["nerfseg", "masks", "--data", str(self.data), "--source", self.source]
         words += ["--checkpoint", str(self.checkpoint)] if self.checkpoint else []
+        words += ["--downscale-factor", str(self.downscale_factor)] if self.downscale_factor else []
         words += ["--output-path", str(folder)] if self.output_path else []
         return shlex.join([*words, "--overwrite"])
 
