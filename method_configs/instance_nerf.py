@@ -8,7 +8,6 @@ from nerfseg_plugins import compat
 
 compat.apply()
 
-from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig  # noqa: E402
 from nerfstudio.configs.base_config import MachineConfig, ViewerConfig  # noqa: E402
 from nerfstudio.plugins.types import MethodSpecification  # noqa: E402
 
@@ -16,6 +15,7 @@ from nerfseg_plugins.dataparsers.front3d import Front3DDataParserConfig  # noqa:
 from nerfseg_plugins.instance_nerf.datamanager import InstanceDataManagerConfig  # noqa: E402
 from nerfseg_plugins.instance_nerf.model import InstanceModelConfig  # noqa: E402
 from nerfseg_plugins.scene.pipeline import HeadPipelineConfig  # noqa: E402
+from nerfseg_plugins.scene.sizes import scene_options, tiny_scene_options  # noqa: E402
 from nerfseg_plugins.scene.stages import stage_optimizers  # noqa: E402
 from nerfseg_plugins.scene.trainer import HeadTrainerConfig  # noqa: E402
 
@@ -29,14 +29,7 @@ _data = InstanceDataManagerConfig(
 _model = InstanceModelConfig(
     geometry_steps=30_000,
     eval_num_rays_per_chunk=1 << 15,
-    # Rooms: a random background or a dense start ends in fog before the cameras, and density 0.01 with black never
-    # grows; the last sample's colour as background finds the walls.
-    background_color="last_sample",
-    average_init_density=0.01,
-    near_plane=0.05,
-    use_appearance_embedding=False,
-    # Poses of rendered rooms are exact. For a capture of your own: --pipeline.model.camera-optimizer.mode SO3xR3
-    camera_optimizer=CameraOptimizerConfig(mode="off"),
+    **scene_options(),
 )
 _trainer = HeadTrainerConfig(
     method_name="instance-nerf",
@@ -58,32 +51,7 @@ _tiny_data = replace(
     eval_num_rays_per_batch=1024,
     head_num_rays_per_batch=1024,
 )
-_tiny_model = replace(
-    _model,
-    geometry_steps=4000,
-    implementation="torch",
-    num_levels=8,
-    features_per_level=4,
-    max_res=384,
-    log2_hashmap_size=17,
-    hidden_dim=64,
-    hidden_dim_color=64,
-    # One proposal network: between the walls of a room the second one costs more than it brings.
-    num_proposal_iterations=1,
-    num_proposal_samples_per_ray=(32,),
-    num_nerf_samples_per_ray=12,
-    proposal_net_args_list=[
-        {"hidden_dim": 16, "log2_hashmap_size": 13, "num_levels": 5, "max_res": 64, "use_linear": False}
-    ],
-    proposal_weights_anneal_max_num_iters=300,
-    eval_num_rays_per_chunk=8192,
-    head_num_levels=8,
-    head_max_res=256,
-    head_log2_hashmap_size=15,
-    head_hidden_dim=32,
-    head_samples_per_ray=4,
-    camera_optimizer=CameraOptimizerConfig(mode="off"),
-)
+_tiny_model = replace(_model, **tiny_scene_options())
 _tiny = replace(
     _trainer,
     method_name="instance-nerf-tiny",

@@ -1,0 +1,183 @@
+"""Saved edits: which part of a scene they are about and what is done to it, bound to the weights they were made for."""
+
+import hashlib
+import json
+import re
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import nn
+
+from nerfseg_plugins.errors import InputError
+from nerfseg_plugins.files import atomic_path
+from nerfseg_plugins.isrf.edits import Edit
+from nerfseg_plugins.isrf.solid import VoxelSet
+from nerfseg_plugins.scene.config_file import read_config
+
+FORMAT = "nerfseg-edit-1"
+FINGERPRINTED = ("field.", "proposal_networks.", "head.")
+"""State keys of the weights that decide what is where."""
+_NAME = re.compile(r"\w[\w.\- ]*")
+
+
+def fingerprint(model: nn.Module) -> str:
+    """SHA-256 over names, shapes and bytes of the weights of geometry, colour and head, wherever these lie.
+
+    A viewer knows no path of what it shows, so what belongs to certain weights is told by the weights themselves.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        if name.startswith(FINGERPRINTED):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def save_edits(path: Path, edits: Sequence[Edit], made_for: str) -> None:
+    """Write edits as npz, whole or not at all.
+
+    Args:
+        path: .npz.
+        edits: in the order in which they count.
+        made_for: `fingerprint` of the model.
+
+    Raises:
+        InputError: the name does not end in .npz, or the disk is full.
+    """
+    path = Path(path)
+    if path.suffix != ".npz":
+        raise InputError(f"{path} must end in .npz")
+    arrays = {f"{i}.{name}": array for i, edit in enumerate(edits) for name, array in edit.voxels.to_arrays().items()}
+    about = {"format": FORMAT, "made_for": made_for, "edits": [_describe(edit) for edit in edits]}
+    try:
+        with atomic_path(path) as temporary:
+            np.savez_compressed(temporary, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]
+    except OSError as error:
+        raise InputError(f"{path} could not be written ({error}); free space on the disk") from error
+
+
+def load_edits(path: Path, made_for: str) -> list[Edit]:
+    """Read what `save_edits` wrote.
+
+    Args:
+        path: .npz.
+        made_for: `fingerprint` of the model that the edits are for.
+
+    Raises:
+        InputError: the file is missing, damaged, no such file, or was made for other weights.
+    """
+    path = Path(path)
+    mend = "save the edit again from the run"
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; it was moved or deleted, {mend} or drop --edit") from error
+    # A plain array instead of an archive has no such attributes.
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+        raise InputError(f"{path} is no readable edit ({_first_line(error)}); {mend}") from error
+    except Exception as error:  # zlib and zipfile raise others still for a damaged member
+        raise InputError(f"{path} is damaged ({_first_line(error)}); {mend}") from error
+    try:
+        about = json.loads(str(arrays["about"]))
+        if about["format"] != FORMAT:
+            raise InputError(f"it has the format {about['format']!r}, expected {FORMAT!r}")
+        described, belongs_to = list(about["edits"]), str(about["made_for"])
+    except InputError as error:
+        raise InputError(f"{path} cannot be used: {error}; {mend}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is no saved edit of nerfseg; {mend}") from error
+    if belongs_to != made_for:
+        raise InputError(
+            f"{path} was made for other weights than this run now has, as after more training, so its voxels would "
+            f"mean other places; {mend}"
+        )
+    try:
+        return [_restore(entry, _of_edit(arrays, i)) for i, entry in enumerate(described)]
+    except InputError as error:
+        raise InputError(f"{path} cannot be used: {error}; {mend}") from error
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path} is damaged ({_first_line(error)}); {mend}") from error
+
+
+def write_run_with_edit(run: Path, name: str, edit: Path) -> Path:
+    """Write RUN/NAME.yml: the run's configuration with a saved edit, for every command that takes a --load-config.
+
+    RUN/config.yml goes on to show the scene untouched.
+
+    Args:
+        run: the run's folder, or its config.yml.
+        name: what the file is called, without .yml.
+        edit: what `save_edits` wrote.
+
+    Returns:
+        RUN/NAME.yml.
+
+    Raises:
+        InputError: no such run, no such edit, a run of another method, or a name that is none.
+    """
+    run = Path(run)
+    config_path = run / "config.yml" if run.is_dir() else run
+    path = config_path.parent / f"{checked_name(name)}.yml"
+    config = read_config(config_path)
+    model: Any = config.pipeline.model
+    if not hasattr(model, "edit"):
+        raise InputError(f"{config_path} is a run of {config.method_name!r}, whose scenes cannot be edited; train isrf")
+    if not Path(edit).is_file():
+        raise InputError(f"{edit} does not exist; save the edit first")
+    model.edit = Path(edit).resolve()
+    with atomic_path(path) as temporary:
+        temporary.write_text(yaml.dump(config), encoding="utf-8")
+    return path
+
+
+def checked_name(name: str) -> str:
+    """A name under which an edit can be saved beside a run.
+
+    Raises:
+        InputError: it would be no file name, leave the folder, or overwrite the run's own configuration.
+    """
+    if not _NAME.fullmatch(name) or name.lower().removesuffix(".yml") == "config":
+        raise InputError(
+            f"{name!r} is no name for an edit; take letters, digits, '-', '_' and '.', but not 'config', which is the "
+            "run's own"
+        )
+    return name
+
+
+def _describe(edit: Edit) -> dict[str, Any]:
+    return {
+        "name": edit.name,
+        "action": edit.action,
+        "color": list(edit.color),
+        "strength": edit.strength,
+        "luminance": edit.luminance,
+        "transform": edit.transform.tolist(),
+    }
+
+
+def _restore(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> Edit:
+    red, green, blue = (float(value) for value in entry["color"])
+    return Edit(
+        name=str(entry["name"]),
+        voxels=VoxelSet.from_arrays(arrays),
+        action=entry["action"],
+        color=(red, green, blue),
+        strength=float(entry["strength"]),
+        luminance=float(entry["luminance"]),
+        transform=torch.tensor(entry["transform"], dtype=torch.float64),
+    )
+
+
+def _of_edit(arrays: dict[str, np.ndarray], index: int) -> dict[str, np.ndarray]:
+    prefix = f"{index}."
+    return {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
