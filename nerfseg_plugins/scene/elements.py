@@ -4,11 +4,17 @@ nerfstudio runs the callback of every element under the lock of training and ren
 Where a callback only changes other elements, both are in the way: on a CPU the lock may be held for many seconds.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
 from nerfstudio.viewer.viewer_elements import ViewerButton, ViewerDropdown, ViewerElement, ViewerRGB, ViewerSlider
-from viser import GuiMarkdownHandle, ViserServer
+from viser import GuiFolderHandle, GuiMarkdownHandle, ViserServer
+
+
+def plain(text: str) -> str:
+    """A sentence that Markdown, and the programs that the viewer's Markdown may hold, leave alone."""
+    return re.sub(r"([\\`*_{}\[\]<>#|!$])", r"\\\1", text)
 
 
 class ViewerMarkdown(ViewerElement[str]):
@@ -108,3 +114,37 @@ class QuietRGB(ViewerRGB):
                 self.cb_hook(self)
 
         self.gui_handle.on_update(changed)
+
+
+class ViewerGroup(ViewerElement[None]):
+    """A folder of elements in an order and under a title of their own.
+
+    nerfstudio orders elements by attribute names and titles folders after them, but it looks no further than here. Nor
+    does it see the callbacks in here, so they take no lock and render nothing.
+
+    Args:
+        name: title of the folder.
+        elements: what is in it, in order; further groups too.
+        is_open: whether it is unfolded at first.
+    """
+
+    def __init__(self, name: str, elements: Sequence[ViewerElement[Any]], is_open: bool = True) -> None:
+        super().__init__(name)
+        self.elements = tuple(elements)
+        self._is_open = is_open
+        self._folder: Optional[GuiFolderHandle] = None
+
+    def install(self, viser_server: ViserServer) -> None:
+        """Add the folder and what is in it to the viewer."""
+        self._folder = viser_server.gui.add_folder(self.name, expand_by_default=self._is_open)
+        with self._folder:
+            for element in self.elements:
+                element.install(viser_server)
+
+    def remove(self) -> None:
+        """Take the folder and what is in it out of the viewer."""
+        for element in self.elements:
+            element.remove()
+        if self._folder is not None:
+            self._folder.remove()
+            self._folder = None

@@ -265,10 +265,6 @@ def test_the_picture_blends_photo_and_rendering():
         assert np.abs(pixels.astype(float) - 255 * share).max() < 3
 
 
-def test_a_reason_cannot_run_programs_in_the_viewer():
-    assert display._plain("a {b} <c> `d`") == r"a \{b\} \<c\> \`d\`"
-
-
 def test_history_tells_what_it_was_told():
     made = inversion_of("alone")
     descend(made, range(4))

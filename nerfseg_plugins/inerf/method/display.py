@@ -3,7 +3,6 @@
 import base64
 import io
 import math
-import re
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from nerfseg_plugins.inerf.lens import lens_of
 from nerfseg_plugins.inerf.method.inversion import Inversion
 from nerfseg_plugins.inerf.output.report import overlay
 from nerfseg_plugins.inerf.query import Query
+from nerfseg_plugins.scene.elements import plain
 
 Color = tuple[int, int, int]
 
@@ -134,7 +134,7 @@ def describe(inversion: Inversion, photo: int, iteration: int) -> str:
     if inversion.estimates:
         estimate = inversion.estimates[photo]
         verdict = "Converged" if estimate.converged else "NOT converged"
-        lines.append(f"**{verdict}**, residual {estimate.residual:.3g}: {_plain(estimate.reason)}")
+        lines.append(f"**{verdict}**, residual {estimate.residual:.3g}: {plain(estimate.reason)}")
     return "\n\n".join(lines)
 
 
@@ -167,8 +167,3 @@ def _hypotheses(inversion: Inversion, photo: int, iteration: int) -> list[Frustu
         if slot != leader:
             found.append(Frustum(f"hypothesis {slot}", past.c2w, hypothesis_color(past.culled), 0.7))
     return found
-
-
-def _plain(text: str) -> str:
-    """A sentence that Markdown, and the programs that the viewer's Markdown may hold, leave alone."""
-    return re.sub(r"([\\`*_{}\[\]<>#|!$])", r"\\\1", text)
