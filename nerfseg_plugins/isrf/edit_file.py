@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from nerfseg_plugins.scene.config_file import read_config
 FORMAT = "nerfseg-edit-1"
 FINGERPRINTED = ("field.", "proposal_networks.", "head.")
 """State keys of the weights that decide what is where."""
+_MEND = "save the edit again from the run"
 _NAME = re.compile(r"\w[\w.\- ]*")
 
 
@@ -72,37 +72,38 @@ def load_edits(path: Path, made_for: str) -> list[Edit]:
         InputError: the file is missing, damaged, no such file, or was made for other weights.
     """
     path = Path(path)
-    mend = "save the edit again from the run"
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist; it was moved or deleted, {mend} or drop --edit") from error
-    # A plain array instead of an archive has no such attributes.
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
-        raise InputError(f"{path} is no readable edit ({_first_line(error)}); {mend}") from error
-    except Exception as error:  # zlib and zipfile raise others still for a damaged member
-        raise InputError(f"{path} is damaged ({_first_line(error)}); {mend}") from error
+    arrays = _read_arrays(path)
     try:
         about = json.loads(str(arrays["about"]))
-        if about["format"] != FORMAT:
-            raise InputError(f"it has the format {about['format']!r}, expected {FORMAT!r}")
-        described, belongs_to = list(about["edits"]), str(about["made_for"])
-    except InputError as error:
-        raise InputError(f"{path} cannot be used: {error}; {mend}") from error
+        found, belongs_to, described = about["format"], str(about["made_for"]), list(about["edits"])
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is no saved edit of nerfseg; {mend}") from error
+        raise InputError(f"{path} is no saved edit of nerfseg; {_MEND}") from error
+    if found != FORMAT:
+        raise InputError(f"{path} has the format {found!r}, expected {FORMAT!r}; {_MEND}")
     if belongs_to != made_for:
         raise InputError(
             f"{path} was made for other weights than this run now has, as after more training, so its voxels would "
-            f"mean other places; {mend}"
+            f"mean other places; {_MEND}"
         )
     try:
         return [_restore(entry, _of_edit(arrays, i)) for i, entry in enumerate(described)]
     except InputError as error:
-        raise InputError(f"{path} cannot be used: {error}; {mend}") from error
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path} is damaged ({_first_line(error)}); {mend}") from error
+        raise InputError(f"{path} cannot be used: {error}; {_MEND}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is damaged ({_first_line(error)}); {_MEND}") from error
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        stored = np.load(path, allow_pickle=False)
+        if isinstance(stored, np.ndarray):
+            raise ValueError("it holds a single array")
+        with stored:
+            return {name: stored[name] for name in stored.files}
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; it was moved or deleted: put it back, or {_MEND}") from error
+    except Exception as error:  # numpy, zipfile and zlib raise many kinds for a truncated or foreign file
+        raise InputError(f"{path} is no readable edit ({_first_line(error)}); {_MEND}") from error
 
 
 def write_run_with_edit(run: Path, name: str, edit: Path) -> Path:

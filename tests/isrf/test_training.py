@@ -2,10 +2,7 @@
 
 from pathlib import Path
 
-import pytest
 import torch
-
-from nerfseg_plugins.scene.run import load_run, render_views
 
 
 def states(config: Path) -> list[dict[str, torch.Tensor]]:
