@@ -9,7 +9,7 @@ import os
 import shutil
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ def apply() -> None:
     use_lazy_lpips()
     use_vanilla_datamanager_on_cpu()
     gather_hash_corners_at_once()
+    use_steady_pca_colors()
     provide_ffmpeg()
 
 
@@ -182,6 +183,47 @@ def gather_hash_corners_at_once() -> None:
         return hash_encode(self, in_tensor)
 
     HashEncoding.pytorch_fwd = pytorch_fwd  # type: ignore[method-assign]
+
+
+def pca_colors(image: Tensor, pca_mat: Optional[Tensor] = None, ignore_zeros: bool = True) -> Tensor:
+    """Colours of a picture with many channels: its principal directions as red, green and blue.
+
+    Args:
+        image: (..., C) features.
+        pca_mat: (C, 3 or more) directions to use instead.
+        ignore_zeros: whether vectors of zeros are no features; they stay black.
+
+    Returns:
+        (..., 3) in [0, 1]; a hundredth at either end is cut off, and what does not vary is 0.5.
+    """
+    flat = torch.nan_to_num(image.detach().reshape(-1, image.shape[-1]).float())
+    described = (flat != 0).any(dim=-1) if ignore_zeros else torch.ones_like(flat[:, 0], dtype=torch.bool)
+    colors = torch.zeros(len(flat), 3, device=flat.device)
+    features = flat[described]
+    if len(features):
+        if pca_mat is None:
+            centred = features - features.mean(dim=0)
+            pca_mat = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(-1)
+            # The sign of a direction is arbitrary; without a rule colours would flip from picture to picture.
+            largest = pca_mat.gather(0, pca_mat.abs().argmax(dim=0, keepdim=True))
+            pca_mat = pca_mat * torch.where(largest < 0, -1.0, 1.0)
+        shown = features @ pca_mat[:, :3]
+        ends = torch.tensor([0.01, 0.99], device=flat.device)
+        # Of many pixels some are enough, and quantile() takes no more than 16 million.
+        low, high = shown[:: 1 + len(shown) // 1_000_000].quantile(ends, dim=0)
+        varies = high - low > 1e-6 * shown.abs().amax()
+        colors[described] = torch.where(varies, (shown - low) / torch.where(varies, high - low, 1.0), 0.5).clamp(0, 1)
+    return colors.view(*image.shape[:-1], 3)
+
+
+def use_steady_pca_colors() -> None:
+    """Replace the colours in which the viewer and `ns-render` show outputs of many channels.
+
+    nerfstudio's fail where a picture hardly varies, as where one looks at nothing, and change from frame to frame.
+    """
+    from nerfstudio.utils import colormaps
+
+    colormaps.apply_pca_colormap = pca_colors  # type: ignore[assignment]
 
 
 def provide_ffmpeg() -> None:

@@ -126,6 +126,40 @@ def test_a_cpu_run_spawns_no_processes(tiny_room: Path):
     assert not children.is_file() or children.read_text().strip() == ""
 
 
+# Colours of features -------------------------------------------------------------------------------------------------
+
+
+def test_the_main_directions_become_red_green_and_blue():
+    """Against sklearn, up to the signs of its directions."""
+    from nerfstudio.utils.colormaps import apply_colormap
+    from sklearn.decomposition import PCA
+
+    generator = torch.Generator().manual_seed(0)
+    picture = torch.randn(20, 30, 5, generator=generator) * torch.tensor([1.0, 9.0, 3.0, 5.0, 0.5])
+    colors = apply_colormap(picture)
+    assert colors.shape == (20, 30, 3) and colors.min() == 0 and colors.max() == 1
+    projected = torch.from_numpy(PCA(3).fit_transform(picture.view(-1, 5).numpy()))
+    for channel in range(3):
+        both = torch.stack([colors.view(-1, 3)[:, channel], projected[:, channel].float()])
+        assert abs(float(torch.corrcoef(both)[0, 1])) > 0.99
+    assert torch.equal(apply_colormap(picture), colors), "again the same"
+
+
+@pytest.mark.parametrize("rest", [0.0, 1.0])
+@pytest.mark.parametrize("varying", [0, 1, 2, 5])
+def test_a_picture_that_hardly_varies_can_be_shown(rest: float, varying: int):
+    from nerfstudio.utils.colormaps import apply_colormap
+
+    picture = torch.full((64, 16), rest)
+    picture[:varying] = torch.rand(varying, 16, generator=torch.Generator().manual_seed(1))
+    colors = apply_colormap(picture.view(8, 8, 16))
+    assert colors.shape == (8, 8, 3) and torch.isfinite(colors).all() and 0 <= colors.min() <= colors.max() <= 1
+    if rest == 0:
+        assert colors.view(-1, 3)[varying:].max() == 0, "what is not described stays black"
+    elif varying == 0:
+        assert torch.equal(colors, torch.full_like(colors, 0.5))
+
+
 # ffmpeg --------------------------------------------------------------------------------------------------------------
 
 
