@@ -201,19 +201,24 @@ def pca_colors(image: Tensor, pca_mat: Optional[Tensor] = None, ignore_zeros: bo
     colors = torch.zeros(len(flat), 3, device=flat.device)
     features = flat[described]
     if len(features):
-        if pca_mat is None:
-            centred = features - features.mean(dim=0)
-            pca_mat = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(-1)
-            # The sign of a direction is arbitrary; without a rule colours would flip from picture to picture.
-            largest = pca_mat.gather(0, pca_mat.abs().argmax(dim=0, keepdim=True))
-            pca_mat = pca_mat * torch.where(largest < 0, -1.0, 1.0)
-        shown = features @ pca_mat[:, :3]
+        directions = _principal_directions(features) if pca_mat is None else pca_mat
+        shown = features @ directions[:, :3]
         ends = torch.tensor([0.01, 0.99], device=flat.device)
         # Of many pixels some are enough, and quantile() takes no more than 16 million.
         low, high = shown[:: 1 + len(shown) // 1_000_000].quantile(ends, dim=0)
         varies = high - low > 1e-6 * shown.abs().amax()
         colors[described] = torch.where(varies, (shown - low) / torch.where(varies, high - low, 1.0), 0.5).clamp(0, 1)
     return colors.view(*image.shape[:-1], 3)
+
+
+def _principal_directions(features: Tensor) -> Tensor:
+    """(C, C) orthonormal columns, those of the largest variance of features (N, C) first."""
+    centred = features - features.mean(dim=0)
+    _, vectors = torch.linalg.eigh(centred.T @ centred)
+    directions = vectors.flip(-1)
+    # The sign of a direction is arbitrary; without a rule colours would flip from picture to picture.
+    largest = directions.gather(0, directions.abs().argmax(dim=0, keepdim=True))
+    return directions * torch.where(largest < 0, -1.0, 1.0)
 
 
 def use_steady_pca_colors() -> None:
