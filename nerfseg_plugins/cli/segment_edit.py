@@ -1,6 +1,5 @@
-"""What `nerfseg segment` does with an object: the edit, and where a rigid move takes it."""
+"""What `nerfseg segment` does with an object: the flags of an edit."""
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Optional
 
@@ -65,53 +64,7 @@ class EditOptions:
             colors: (N, 3) in [0, 1] of its voxels, as it is.
             run: knows the frame of the data.
         """
-        import torch
+        from nerfseg_plugins.isrf.make_edit import make_edit
 
-        from nerfseg_plugins.isrf.edits import Edit, mean_luminance
-
-        if self.action == "recolor":
-            red, green, blue = (value / 255 for value in self.color or COLOR)
-            luminance = mean_luminance(colors)
-            return Edit(name, voxels, "recolor", (red, green, blue), self.strength, luminance)
-        if self.action != "move":
-            return Edit(name, voxels, self.action)
-        centre = run.to_data_frame(voxels.centres().double().mean(dim=0, keepdim=True).cpu().numpy())[0]
-        motion = in_scene_frame(rigid_motion(self.translation, self.rotation_deg, centre), *run.transform)
-        return Edit(name, voxels, "move", transform=torch.from_numpy(motion))
-
-
-def rigid_motion(translation: Vector, rotation_deg: Vector, centre: np.ndarray) -> np.ndarray:
-    """A rotation about a point, then a translation.
-
-    Args:
-        translation: added to every point.
-        rotation_deg: axis times angle in degrees; zeros do not rotate.
-        centre: (3,), the point that only the translation moves, in the same frame.
-
-    Returns:
-        (4, 4) float64.
-    """
-    from scipy.spatial.transform import Rotation
-
-    motion = np.eye(4)
-    motion[:3, :3] = Rotation.from_rotvec(rotation_deg, degrees=True).as_matrix()
-    motion[:3, 3] = centre - motion[:3, :3] @ centre + np.asarray(translation)
-    return motion
-
-
-def in_scene_frame(motion: np.ndarray, matrix: np.ndarray, scale: float) -> np.ndarray:
-    """A motion (4, 4) of the data frame as one of the scene frame, x_scene = scale * (matrix @ [x_data, 1])."""
-    to_scene = np.vstack([scale * matrix, [0, 0, 0, 1]])
-    return to_scene @ motion @ np.linalg.inv(to_scene)
-
-
-def check_name(name: str) -> None:
-    """Refuse names that make no good file names, or that belong to the run itself.
-
-    Raises:
-        InputError: the name is such.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name) or name.lower().endswith((".yml", ".npz")):
-        raise InputError(f"--name {name!r} is no name for files; use letters, digits, - and _, without a suffix")
-    if name.lower() == "config":
-        raise InputError("--name config would overwrite the run's config.yml; choose another name")
+        moves = self.translation, self.rotation_deg
+        return make_edit(name, voxels, self.action, colors, self.color or COLOR, self.strength, *moves, run.transform)

@@ -1,15 +1,16 @@
 """What `nerfseg segment` leaves behind: masks of every view, and pictures to look at; written whole or not at all."""
 
+import dataclasses
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Optional
 
 import numpy as np
 
-from nerfseg_plugins.cli.views import Split, output_names, rendered
+from nerfseg_plugins.cli.views import Split, output_names, rendered, with_progress
 from nerfseg_plugins.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,13 +52,28 @@ def staged_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(stage, ignore_errors=True)
 
 
-def write_masks(run: "Run", folder: Path, splits: Sequence[Split]) -> int:
+@contextmanager
+def showing(run: "Run", edits: "Sequence[Edit]", seed: "Optional[VoxelSet]" = None) -> Iterator[None]:
+    """Inside this context the run shows these edits and marks this seed, and nothing else."""
+    model: Any = run.pipeline.model
+    with model.as_trained():  # which also puts back what was shown before
+        model.edits, model.seeded = list(edits), seed
+        yield
+
+
+def unedited(edits: "Sequence[Edit]") -> "list[Edit]":
+    """The same objects, marked where they were in the photos."""
+    return [dataclasses.replace(edit, action="none") for edit in edits]
+
+
+def write_masks(run: "Run", folder: Path, splits: Sequence[Split], edits: "Sequence[Edit]") -> int:
     """Write a 16-bit id mask for each view of the splits into FOLDER/SPLIT, named after the images.
 
     Args:
-        run: its model shows the objects, none of them removed or moved: masks are about the photos.
+        run: the run.
         folder: to write into.
         splits: which views.
+        edits: the objects, ids 1 to E in their order; masks are about the photos, where nothing is removed or moved.
 
     Returns:
         The number of masks.
@@ -66,24 +82,68 @@ def write_masks(run: "Run", folder: Path, splits: Sequence[Split]) -> int:
 
     model: Any = run.pipeline.model
     count = 0
-    for split in splits:
-        names = output_names([Path(path) for path in run.dataset(split).image_filenames], ".png")
-        for view in rendered(run, split, f"masks of {'train' if split == 'train' else 'held-out'} views"):
-            ids = model.predict_ids(view.outputs).cpu().numpy().astype(np.int32)
-            write_ids(folder / split / names[view.index], ids)
-            count += 1
+    with showing(run, unedited(edits)):
+        for split in splits:
+            names = output_names([Path(path) for path in run.dataset(split).image_filenames], ".png")
+            for view in rendered(run, split, f"masks of {'train' if split == 'train' else 'held-out'} views"):
+                ids = model.predict_ids(view.outputs).cpu().numpy().astype(np.int32)
+                write_ids(folder / split / names[view.index], ids)
+                count += 1
     return count
 
 
-class Shown(NamedTuple):
-    """One state of the scene on the overview."""
+def write_overview(
+    path: Path,
+    run: "Run",
+    split: Split,
+    strokes: "Sequence[Stroke]",
+    edits: "Sequence[Edit]",
+    seed: "Optional[VoxelSet]",
+) -> None:
+    """A sheet of some views: photo, seed, objects, and the edited scene where an edit changes it.
 
-    title: str
-    output: str
-    """Output of the model that shows it."""
-    seeded: "VoxelSet | None" = None
-    selected: "VoxelSet | None" = None
-    edits: "Sequence[Edit]" = ()
+    Args:
+        path: PNG to write.
+        run: the run.
+        split: of the strokes.
+        strokes: their views come first.
+        edits: the objects; the seed is that of the last one.
+        seed: where growing began; None leaves it out.
+    """
+    from nerfseg_plugins.cli.pictures import contact_sheet
+    from nerfseg_plugins.isrf.edits import acts
+    from nerfseg_plugins.scene.run import render_views
+
+    states: list[tuple[str, str, Sequence[Edit], Optional[VoxelSet]]] = []
+    if seed is not None:
+        states.append(("seed", "selection_colormap", (), seed))
+    states.append(("object" if len(edits) == 1 else "objects", "selection_colormap", unedited(edits), None))
+    if acts(edits):
+        states.append(("edited", "rgb", edits, None))
+    cameras = run.dataset(split).cameras
+    chosen = overview_views(len(cameras), [stroke.view for stroke in strokes])
+    size = sheet_size(photo_of(run, split, chosen[0]))
+
+    def pictures() -> "Iterator[np.ndarray]":
+        for _, output, shown, marked in states:
+            with showing(run, shown, marked):
+                for index in chosen:
+                    downscale = min(1.0, WIDTH / int(cameras.width[index]))
+                    view = next(render_views(run, split, (output,), (index,), downscale))
+                    yield fitted(to_bytes(view.outputs[output].numpy()), size)
+
+    columns = list(with_progress(pictures(), len(states) * len(chosen), "pictures"))
+    rows = [
+        [fitted(photo_of(run, split, index), size), *columns[place :: len(chosen)]]
+        for place, index in enumerate(chosen)
+    ]
+    contact_sheet(path, ("photo", *(state[0] for state in states)), rows)
+
+
+def overview_views(count: int, first: Sequence[int]) -> list[int]:
+    """At most `ROWS` of so many views: the wanted ones first, then some evenly chosen."""
+    spread = np.linspace(0, count - 1, ROWS).round().astype(int).tolist()
+    return list(dict.fromkeys([*sorted(first), *spread]))[:ROWS]
 
 
 def write_stroke_sheet(path: Path, run: "Run", split: Split, strokes: "Sequence[Stroke]") -> None:

@@ -1,5 +1,6 @@
 """What `nerfseg segment` is asked for: strokes from flags and files, brought into the views of a run and its scene."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
@@ -67,19 +68,6 @@ class StrokeOptions:
                 found.append(Drawing(view, positive, rectangle=tuple(values), origin=origin))
         return found
 
-    def read(self, views: "Views") -> "list[Stroke]":
-        """The strokes as pixels of views, positive ones first; none where none is asked for.
-
-        Raises:
-            InputError: a stroke cannot be drawn, or strokes contradict each other.
-        """
-        from nerfseg_plugins.isrf.strokes import check_strokes
-
-        found = [drawing.stroke(views) for drawing in self.drawings()]
-        if found:
-            check_strokes(found, views)
-        return sorted(found, key=lambda stroke: not stroke.positive)
-
     def _flags(self, suffix: str, positive: list[str], negative: list[str]) -> list[tuple[bool, str, list[str]]]:
         return [(True, f"--positive{suffix}", positive), (False, f"--negative{suffix}", negative)]
 
@@ -112,8 +100,22 @@ def views_of(run: "Run", split: Split) -> "Views":
     return Views([Path(path) for path in dataset.image_filenames], list(zip(heights, widths, strict=True)), name)
 
 
-def lift_strokes(run: "Run", strokes: "list[Stroke]", split: Split, positive: bool) -> "Optional[StrokePoints]":
-    """What the rays through the positive or the negative strokes meet in the scene; None without such strokes.
+def drawn(drawings: "Sequence[Drawing]", views: "Views") -> "list[Stroke]":
+    """Strokes as pixels of views, positive ones first.
+
+    Raises:
+        InputError: a stroke cannot be drawn, or strokes contradict each other.
+    """
+    from nerfseg_plugins.isrf.strokes import check_strokes
+
+    found = [drawing.stroke(views) for drawing in drawings]
+    if found:
+        check_strokes(found, views)
+    return sorted(found, key=lambda stroke: not stroke.positive)
+
+
+def lift_strokes(run: "Run", strokes: "Sequence[Stroke]", split: Split) -> "Optional[StrokePoints]":
+    """What the rays through strokes meet in the scene; None without strokes.
 
     Raises:
         InputError: a stroke lies on empty space.
@@ -125,8 +127,6 @@ def lift_strokes(run: "Run", strokes: "list[Stroke]", split: Split, positive: bo
     views, cameras = views_of(run, split), run.dataset(split).cameras
     found = []
     for stroke in strokes:
-        if stroke.positive != positive:
-            continue
         camera = cameras[stroke.view : stroke.view + 1].to(run.pipeline.device)
         try:
             found.append(lift_pixels(run.pipeline.model, camera, torch.from_numpy(stroke.pixels).to(camera.device)))

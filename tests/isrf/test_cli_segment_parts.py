@@ -1,4 +1,4 @@
-"""The parts of `nerfseg segment` that need no run: flags, names, rigid moves, folders that are written whole."""
+"""The parts of `nerfseg segment` that need no run: flags, rigid moves, folders that are written whole."""
 
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from nerfseg_plugins.cli.segment_edit import EditOptions, check_name, in_scene_frame, rigid_motion
+from nerfseg_plugins.cli.segment_edit import EditOptions
 from nerfseg_plugins.cli.segment_output import fitted, staged_folder
-from nerfseg_plugins.cli.segment_strokes import StrokeOptions
+from nerfseg_plugins.cli.segment_strokes import StrokeOptions, drawn
 from nerfseg_plugins.errors import InputError
+from nerfseg_plugins.isrf.make_edit import in_scene_frame, rigid_motion
 from nerfseg_plugins.isrf.strokes import Views
 
 VIEWS = Views([Path("0000.png"), Path("0001.png")], [(12, 16), (12, 16)])
@@ -32,7 +33,7 @@ def test_flags_become_strokes(tmp_path: Path):
         negative_rectangle=["1:7,7,8,7"],
         radius=0,
     )
-    found = [(stroke.view, stroke.positive, stroke.pixels.tolist()) for stroke in options.read(VIEWS)]
+    found = [(stroke.view, stroke.positive, stroke.pixels.tolist()) for stroke in drawn(options.drawings(), VIEWS)]
     assert found == [
         (1, True, [[1, 0], [1, 1]]),
         (0, True, [[0, 0]]),
@@ -42,7 +43,7 @@ def test_flags_become_strokes(tmp_path: Path):
         (0, False, [[9, 9]]),
         (1, False, [[7, 7], [7, 8]]),
     ]
-    assert StrokeOptions().read(VIEWS) == []
+    assert drawn(StrokeOptions().drawings(), VIEWS) == []
 
 
 @pytest.mark.parametrize(
@@ -67,18 +68,7 @@ def test_flags_become_strokes(tmp_path: Path):
 )
 def test_bad_flags_are_refused(options: dict[str, Any], message: str):
     with pytest.raises(InputError, match=message):
-        StrokeOptions(**options).read(VIEWS)
-
-
-@pytest.mark.parametrize("name", ["chair", "Red_chair-2", "a.b", "_x"])
-def test_good_names(name: str):
-    check_name(name)
-
-
-@pytest.mark.parametrize("name", ["", "../chair", "a/b", ".hidden", "config", "Config", "chair.yml", "a b", "-x", "ü"])
-def test_bad_names_are_refused(name: str):
-    with pytest.raises(InputError, match=r"--name"):
-        check_name(name)
+        drawn(StrokeOptions(**options).drawings(), VIEWS)
 
 
 @pytest.mark.parametrize(
