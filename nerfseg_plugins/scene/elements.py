@@ -6,9 +6,18 @@ Where a callback only changes other elements, both are in the way: on a CPU the 
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, Optional
 
-from nerfstudio.viewer.viewer_elements import ViewerButton, ViewerDropdown, ViewerElement, ViewerRGB, ViewerSlider
+from nerfstudio.viewer.viewer import Viewer
+from nerfstudio.viewer.viewer_elements import (
+    ViewerButton,
+    ViewerControl,
+    ViewerDropdown,
+    ViewerElement,
+    ViewerRGB,
+    ViewerSlider,
+)
 from viser import GuiFolderHandle, GuiMarkdownHandle, ViserServer
 
 
@@ -123,7 +132,7 @@ class ViewerGroup(ViewerElement[None]):
     does it see the callbacks in here, so they take no lock and render nothing.
 
     Args:
-        name: title of the folder.
+        name: title of the folder; where it is empty, there is no folder of its own.
         elements: what is in it, in order; further groups too.
         is_open: whether it is unfolded at first.
     """
@@ -136,8 +145,9 @@ class ViewerGroup(ViewerElement[None]):
 
     def install(self, viser_server: ViserServer) -> None:
         """Add the folder and what is in it to the viewer."""
-        self._folder = viser_server.gui.add_folder(self.name, expand_by_default=self._is_open)
-        with self._folder:
+        if self.name:
+            self._folder = viser_server.gui.add_folder(self.name, expand_by_default=self._is_open)
+        with self._folder or nullcontext():
             for element in self.elements:
                 element.install(viser_server)
 
@@ -148,3 +158,19 @@ class ViewerGroup(ViewerElement[None]):
         if self._folder is not None:
             self._folder.remove()
             self._folder = None
+
+
+class ViewerAttachment(ViewerControl):
+    """Access to the viewer that tells when there is one.
+
+    Args:
+        hook: called once the viewer has all elements.
+    """
+
+    def __init__(self, hook: Callable[[], None]) -> None:
+        super().__init__()
+        self._hook = hook
+
+    def _setup(self, viewer: Viewer) -> None:
+        super()._setup(viewer)
+        self._hook()

@@ -29,6 +29,7 @@ from nerfseg_plugins.inerf.method.panel import PosePanel
 from nerfseg_plugins.inerf.output.pictures import rendering
 from nerfseg_plugins.inerf.poses import moved
 from nerfseg_plugins.inerf.query import Query
+from nerfseg_plugins.scene.viewing import placed
 
 from .scenes import SphereScene
 
@@ -153,8 +154,8 @@ def test_frustums_are_drawn_where_the_viewer_has_the_cameras(viewer, panel):
     }
     truth = panel._drawn["truth"][2]
     assert np.allclose(truth.position, 0) and np.allclose(np.abs(truth.wxyz), [0, 1, 0, 0])
-    placed = display.placed(torch.tensor([[0.0, 0, 1, 0.1], [1, 0, 0, -0.2], [0, 1, 0, 0.3]]))
-    assert np.allclose(placed[0], np.array([0.1, -0.2, 0.3]) * VISER_NERFSTUDIO_SCALE_RATIO)
+    at = placed(torch.tensor([[0.0, 0, 1, 0.1], [1, 0, 0, -0.2], [0, 1, 0, 0.3]]))
+    assert np.allclose(at[0], np.array([0.1, -0.2, 0.3]) * VISER_NERFSTUDIO_SCALE_RATIO)
 
 
 def test_hypotheses_turn_grey_when_they_are_culled(panel, inversion):
@@ -176,7 +177,7 @@ def test_the_slider_replays_and_follows_at_its_end(panel, inversion):
     fire(panel.iteration, 1)
     assert panel.at == 1 and panel.about.content.startswith("Step 2, scene: 3 hypotheses")
     first = panel._drawn["estimate"][2].wxyz
-    assert np.allclose(first, display.placed(inversion.history.poses[1][0, 0])[1])
+    assert np.allclose(first, placed(inversion.history.poses[1][0, 0])[1])
     descend(inversion, range(6, STEPS))
     panel.follow(force=True)
     assert panel.at == 1
@@ -203,7 +204,7 @@ def test_the_button_looks_from_the_estimate(panel, viewer, monkeypatch):
     client = Client()
     monkeypatch.setattr(viewer.viser_server, "get_clients", lambda: {0: client})
     fire(panel.look)
-    position, wxyz = display.placed(turned(4))
+    position, wxyz = placed(turned(4))
     assert np.allclose(client.camera.position, position) and np.allclose(client.camera.wxyz, wxyz)
     assert client.camera.fov == pytest.approx(2 * math.atan(HEIGHT / 2 / FOCAL))
     assert not panel._all.visible  # they would be in the way

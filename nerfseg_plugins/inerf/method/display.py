@@ -6,7 +6,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import viser.transforms as vtf
 from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO
 from PIL import Image
 from torch import Tensor
@@ -38,16 +37,6 @@ class Frustum(NamedTuple):
     color: Color
     scale: float
     """Height of the pyramid, as a share of an ordinary one's."""
-
-
-def placed(c2w: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Position (3,) and rotation (4,), quaternion with its real part first, of a camera in the viewer's world.
-
-    That is ten times as large as the scene, and its cameras look along +z with y down, OpenGL's along -z with y up.
-    """
-    pose = c2w.detach().cpu().double().numpy()
-    turned = vtf.SO3.from_matrix(pose[:, :3]) @ vtf.SO3.from_x_radians(np.pi)
-    return pose[:, 3] * VISER_NERFSTUDIO_SCALE_RATIO, turned.wxyz
 
 
 def reach(inversion: Inversion) -> float:

@@ -1,13 +1,10 @@
 """The viewer's panel of a pose run: cameras in the scene, a slider over iterations, the photo over its rendering."""
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from threading import RLock
 from typing import Any, Optional
 
-from nerfstudio.viewer.viewer import Viewer
-from nerfstudio.viewer.viewer_elements import ViewerControl
 from torch import Tensor, nn
 from viser import ViserServer
 
@@ -20,14 +17,14 @@ from nerfseg_plugins.inerf.method.display import (
     last_iteration,
     overview,
     picture,
-    placed,
     pose_at,
     reach,
     view_of,
 )
 from nerfseg_plugins.inerf.method.inversion import Inversion
 from nerfseg_plugins.inerf.output.pictures import reduced, rendering
-from nerfseg_plugins.scene.elements import QuietButton, QuietDropdown, QuietSlider, ViewerMarkdown
+from nerfseg_plugins.scene.elements import QuietButton, QuietDropdown, QuietSlider, ViewerAttachment, ViewerMarkdown
+from nerfseg_plugins.scene.viewing import placed
 
 _EVERY = 5
 """Steps from one update of the frustums to the next."""
@@ -45,18 +42,6 @@ class _Picture(ViewerMarkdown):
     def install(self, viser_server: ViserServer) -> None:
         # viser warns of pictures without a folder to look in, even where there is none to look for.
         self._handle = viser_server.gui.add_markdown(self._content, image_root=Path())
-
-
-class _Attachment(ViewerControl):
-    """Tells when there is a viewer."""
-
-    def __init__(self, hook: Callable[[], None]) -> None:
-        super().__init__()
-        self._hook = hook
-
-    def _setup(self, viewer: Viewer) -> None:
-        super()._setup(viewer)
-        self._hook()
 
 
 class PosePanel(nn.Module):
@@ -108,7 +93,7 @@ class PosePanel(nn.Module):
         )
         self.look = QuietButton("Look from the estimate", lambda _: self._on_look())
         self.toggle = QuietButton("Show or hide the cameras", lambda _: self._show_cameras(not self._all.visible))
-        self.viewer_control = _Attachment(self._on_viewer)
+        self.viewer_control = ViewerAttachment(self._on_viewer)
 
     @property
     def _inversion(self) -> Inversion:
