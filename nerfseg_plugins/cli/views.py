@@ -21,7 +21,7 @@ def why_no_ids(run: "Run") -> Optional[str]:
         return f"{run.config.method_name} does not segment; train a method that does, such as instance-nerf"
     if not getattr(model, "head_trained", True):
         return f"the run has reached step {run.step} and its head is not trained yet; train on with --load-dir"
-    return None
+    return model.why_no_ids() if hasattr(model, "why_no_ids") else None
 
 
 def rendered(run: "Run", split: Split, text: str, names: Optional[Sequence[str]] = None) -> "Iterator[View]":
