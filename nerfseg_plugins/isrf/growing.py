@@ -21,7 +21,7 @@ THRESHOLD = 0.1
 
 @dataclass(frozen=True)
 class Kernel:
-    """How alike two voxels p, q count: exp(-|f_p-f_q|^2 / sigma_f) exp(-|p-q|_1 / sigma_d) [exp(-|c_p-c_q|^2 / sigma_c)].
+    """How alike two voxels p, q count: exp(-|f_p-f_q|^2 / sigma_f - |p-q|_1 / sigma_d [- |c_p-c_q|^2 / sigma_c]).
 
     Raises:
         InputError: a sigma is not positive.
