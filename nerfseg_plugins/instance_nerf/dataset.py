@@ -6,14 +6,14 @@ from typing import Any, Optional
 import numpy as np
 import torch
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
-from nerfstudio.data.datasets.base_dataset import InputDataset
 from torch import Tensor
 
 from nerfseg_plugins.errors import InputError
+from nerfseg_plugins.scene.dataset import ImageDataset
 from nerfseg_plugins.segments.masks import check_ids, check_labelled, check_mask, read_ids
 
 
-class InstanceDataset(InputDataset):
+class InstanceDataset(ImageDataset):
     """Adds `instance_ids` (H, W) long to every image: 0 background, 1..N instances, -1 unlabelled.
 
     All masks are read and checked when the dataset is built, so that bad data end the run at its start. They stay in
@@ -24,7 +24,7 @@ class InstanceDataset(InputDataset):
             different sizes.
     """
 
-    exclude_batch_keys_from_device = [*InputDataset.exclude_batch_keys_from_device, "instance_ids"]  # noqa: RUF012
+    exclude_batch_keys_from_device = [*ImageDataset.exclude_batch_keys_from_device, "instance_ids"]  # noqa: RUF012
 
     def __init__(self, dataparser_outputs: DataparserOutputs, scale_factor: float = 1.0, **kwargs: Any) -> None:
         super().__init__(dataparser_outputs, scale_factor)
@@ -72,14 +72,6 @@ class InstanceDataset(InputDataset):
         check_mask(ids, (height, width), file)
         check_ids(ids, self._declared, file)
         return ids.astype(np.int16 if ids.max() < 2**15 else np.int32)
-
-    def get_numpy_image(self, image_idx: int) -> np.ndarray:
-        """Image (H, W, 3 or 4) uint8; a damaged file is an `InputError` that names it."""
-        try:
-            return super().get_numpy_image(image_idx)
-        except (OSError, SyntaxError) as error:
-            path = self.image_filenames[image_idx]
-            raise InputError(f"{path} cannot be decoded ({error}); restore it or remove its frame") from error
 
     def get_metadata(self, data: dict[str, Any]) -> dict[str, Tensor]:
         """The mask of one image."""

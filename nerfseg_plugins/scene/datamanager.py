@@ -5,9 +5,9 @@ from typing import Optional
 
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
-from nerfstudio.data.datasets.base_dataset import InputDataset
 from nerfstudio.data.pixel_samplers import PixelSampler, PixelSamplerConfig
 
+from nerfseg_plugins.scene.dataset import ImageDataset
 from nerfseg_plugins.scene.stages import Stage
 
 
@@ -27,7 +27,7 @@ class HeadDataManager(VanillaDataManager):
     """All images cached in the training process; the pixel sampler follows the stage."""
 
     config: HeadDataManagerConfig
-    dataset_type: type[InputDataset] = InputDataset  # type: ignore[assignment]  # nerfstudio reads it off a generic base
+    dataset_type: type[ImageDataset] = ImageDataset  # type: ignore[assignment]  # nerfstudio reads it off a generic base
     """The technique's dataset."""
     stage: Stage = "geometry"
     """Set by the pipeline before every batch."""

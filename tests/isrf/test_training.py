@@ -191,6 +191,12 @@ def test_features_of_images_of_another_size_are_refused(ns_train, isrf_flags, ro
     refused(ns_train, isrf_flags(room, 2, 4), tmp_path, r"nerfseg features --data .*--overwrite")
 
 
+def test_a_damaged_image_is_named(ns_train, isrf_flags, room: Path, tmp_path: Path):
+    image = sorted((room / "images").iterdir())[1]
+    image.write_bytes(image.read_bytes()[:60])
+    assert str(image) in refused(ns_train, isrf_flags(room, 2, 4), tmp_path, "cannot be decoded.*restore it")
+
+
 def test_features_that_are_not_finite_are_refused(ns_train, isrf_flags, room: Path, tmp_path: Path):
     path = find_map(room / FOLDER, sorted((room / "images").iterdir())[0])
     assert path is not None
