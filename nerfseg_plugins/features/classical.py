@@ -23,7 +23,8 @@ COLOR_FEATURES = 128
 COLOR_LENGTHS = np.array([30.0, 9.0, 9.0], np.float32)
 """Differences in L, a, b at which two colours count as different."""
 LIGHTNESS_OFFSET = 40.0
-"""Chroma is divided by the lightness plus this, which keeps it quiet in the dark."""
+"""Chroma is divided by the lightness plus this: with 16 it would not depend on shading at all, as CIELAB is defined;
+more keeps it quiet in the dark."""
 CELL_WEIGHT = 0.7
 REGION_WEIGHT = 1.0
 REGION_STEPS = 60

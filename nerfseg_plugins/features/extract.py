@@ -6,7 +6,7 @@ together: those of a batch of the whole list, never those that happen to be left
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Optional, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,10 @@ class Target(NamedTuple):
     file: Path
     size: tuple[int, int]
     """(height, width) of the image in pixels."""
+
+
+Describe = Callable[[Sequence[Target]], Iterable[np.ndarray]]
+"""The (h, w, D) features of some images, in order."""
 
 
 def no_progress(items: Iterable[Item], total: int, text: str) -> Iterator[Item]:
@@ -62,60 +66,97 @@ def extract(
     Raises:
         InputError: an image is unreadable or takes the name of the projection's file; features are not finite.
     """
+
+    def described(batch: Sequence[Target]) -> Iterator[np.ndarray]:
+        return describe(source, (read(target.image) for target in batch))
+
+    size = source.batch_size if isinstance(source, BatchedSource) else 1
+    pca = fit_projection(
+        described, targets, folder, source.channels, channels, pca_images, source.centre, size, progress
+    )
+    return write_maps(described, targets, folder, pca, size, progress)
+
+
+def write_maps(
+    described: Describe,
+    targets: Sequence[Target],
+    folder: Path,
+    pca: Optional[PCA] = None,
+    batch_size: int = 1,
+    progress: Progress = no_progress,
+) -> int:
+    """Write the maps that are not there yet, whoever describes the images.
+
+    Args:
+        described: the (h, w, D) features of images, in order.
+        targets: all images of the data, whether done or not.
+        folder: holds the manifest already, and the projection if there is one.
+        pca: projects the features; None keeps them.
+        batch_size: images that are described together.
+        progress: shows how far it is.
+
+    Returns:
+        How many maps were written.
+
+    Raises:
+        InputError: see `extract`.
+    """
     for target in targets:
         if target.file == folder / PCA_FILE:
             raise InputError(f"the features of {target.image} would overwrite {target.file}; rename the image")
-    pca = _fit(source, targets, folder, read, channels, pca_images, progress)
     origin = origin_of(folder)
     whole = {target.file for target in targets if is_whole(target.file, target.image, target.size, origin)}
-    batches = [batch for batch in _batches(source, targets) if any(target.file not in whole for target in batch)]
+    batches = [batch for batch in _batches(targets, batch_size) if any(target.file not in whole for target in batch)]
     todo = sum(len(batch) for batch in batches)
     written = 0
     if not todo:
         return written
-    for target, features in progress(_described(source, batches, read), todo, f"features: {source.name}"):
+    for target, features in progress(_checked(described, batches), todo, f"features: {folder.name}"):
         if target.file not in whole:
-            write_map(target.file, pca.project(features), target.image, target.size, origin)
+            features = features if pca is None else pca.project(features)
+            write_map(target.file, features, target.image, target.size, origin)
             written += 1
     return written
 
 
-def _fit(
-    source: FeatureSource,
+def fit_projection(
+    described: Describe,
     targets: Sequence[Target],
     folder: Path,
-    read: Read,
+    width: int,
     channels: int,
-    pca_images: int,
-    progress: Progress,
+    pca_images: int = 50,
+    centre: bool = True,
+    batch_size: int = 1,
+    progress: Progress = no_progress,
 ) -> PCA:
-    """The projection: the folder's own, where it is there already."""
+    """The projection of `width` channels to fewer: the folder's own, or fitted and written there.
+
+    Raises:
+        InputError: the folder's own is damaged; features are not finite.
+    """
     path = folder / PCA_FILE
     if path.exists():
         return PCA.load(path)
     places = np.unique(np.linspace(0, len(targets) - 1, min(pca_images, len(targets))).round().astype(int))
     chosen = [targets[place] for place in places]
-    fit = PCAFit(source.channels)
-    described = _described(source, _batches(source, chosen), read)
-    for _, features in progress(described, len(chosen), f"main directions: {source.name}"):
-        fit.add(features.reshape(-1, source.channels))
-    pca = fit.solve(channels, source.centre)
+    fit = PCAFit(width)
+    maps = _checked(described, _batches(chosen, batch_size))
+    for _, features in progress(maps, len(chosen), f"main directions: {folder.name}"):
+        fit.add(features.reshape(-1, width))
+    pca = fit.solve(channels, centre)
     pca.save(path)
     return pca
 
 
-def _batches(source: FeatureSource, targets: Sequence[Target]) -> list[Sequence[Target]]:
-    """Images that go through the network together."""
-    size = source.batch_size if isinstance(source, BatchedSource) else 1
+def _batches(targets: Sequence[Target], size: int) -> list[Sequence[Target]]:
+    """Images that are described together."""
     return [targets[start : start + size] for start in range(0, len(targets), size)]
 
 
-def _described(
-    source: FeatureSource, batches: Iterable[Sequence[Target]], read: Read
-) -> Iterator[tuple[Target, np.ndarray]]:
-    """Each image with its features, (h, w, D)."""
+def _checked(described: Describe, batches: Iterable[Sequence[Target]]) -> Iterator[tuple[Target, np.ndarray]]:
+    """Each image with its finite features, (h, w, D)."""
     for batch in batches:
-        maps = describe(source, [read(target.image) for target in batch])
-        for target, features in zip(batch, maps, strict=True):
+        for target, features in zip(batch, described(batch), strict=True):
             check_finite(features, target.image)
             yield target, features
