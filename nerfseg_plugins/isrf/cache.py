@@ -163,6 +163,11 @@ def build_cache(model: Any, cameras: Cameras, config: CacheConfig) -> VoxelCache
         raise InputError("the training views see no surface, so there is nothing to select; train the run for longer")
     density, features, latents, colors = (torch.cat(column) for column in zip(*parts, strict=True))
     dense = 1 - torch.exp(-density * edge) >= config.min_alpha
+    if not bool(dense.any()):
+        raise InputError(
+            f"nothing in the scene absorbs {config.min_alpha:g} of a ray on the way through a voxel; train the run for "
+            "longer, or take larger voxels"
+        )
     some = latents[dense][:: max(1, int(dense.sum()) // QUANTILE_VOXELS)].float()
     low, high = some.quantile(torch.tensor([0.01, 0.99], device=latents.device), dim=0)
     latents = ((latents.float() - low) / (high - low).clamp_min(1e-6)).clamp(0, 1).half()

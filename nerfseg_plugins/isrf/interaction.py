@@ -15,10 +15,12 @@ from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.isrf.cache import VoxelCache
 from nerfseg_plugins.isrf.edits import Edit
 from nerfseg_plugins.isrf.lifting import StrokePoints
-from nerfseg_plugins.isrf.solid import VoxelSet
 
 MAX_UNDO = 50
 """Steps that can be undone; each holds a few masks of a byte per voxel."""
+
+BEFORE = 0.02
+"""How far before the surface strokes are shown, as a share of its distance."""
 
 Shown = Literal["region", "positive buffer", "negative buffer", "merged"]
 """Which voxels are marked."""
@@ -32,6 +34,14 @@ class DrawnStroke:
     """Whether it marks the object, or what the object is not."""
     points: StrokePoints
     """What it lies on."""
+    origin: Optional[Tensor] = None
+    """(3,) where it was drawn from, scene frame; None where that is not known."""
+
+    def marks(self) -> Tensor:
+        """(P, 3) where to show it, scene frame: a little before the surface, which would hide half of it."""
+        if self.origin is None:
+            return self.points.points
+        return torch.lerp(self.points.points, self.origin.to(self.points.points), BEFORE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,31 +141,16 @@ class Interaction:
             return None if self.positive is None else self.merged()
         return {"region": self.region, "positive buffer": self.positive, "negative buffer": self.negative}[what]
 
-    def voxels(self, mask: Optional[Tensor], smooth: bool = False) -> Optional[VoxelSet]:
-        """The voxels that a mask (N,) marks; None where it marks none."""
-        if mask is None or self.cache is None or not bool(mask.any()):
-            return None
-        return VoxelSet.of_coords(self.cache.grid, self.cache.coords[mask], smooth)
-
-    def object_voxels(self, smooth: bool = False) -> VoxelSet:
-        """The voxels of the region.
-
-        Raises:
-            InputError: there are none.
-        """
-        found = self.voxels(self._region(), smooth)
-        if found is None:
-            raise InputError("the region is empty; draw a stroke on a thing and select it first")
-        return found
-
     def colors(self) -> Tensor:
         """(M, 3) float in [0, 1]: colours of the region's voxels, as the scene was trained.
 
         Raises:
-            InputError: there is no region.
+            InputError: there is no region, or nothing in it.
         """
         region = self._region()
         assert self.cache is not None
+        if not bool(region.any()):
+            raise InputError("the region is empty; draw a stroke on a thing and select it first")
         return self.cache.colors[region].float() / 255
 
     def _region(self) -> Tensor:

@@ -57,6 +57,13 @@ def test_strokes_of_a_polarity_come_together_and_go():
     assert state.without_strokes().points(True) is None
 
 
+def test_strokes_are_shown_a_little_before_the_surface():
+    points = StrokePoints(torch.zeros(1, 4), torch.tensor([[1.0, 0.0, -4.0]]))
+    assert DrawnStroke(True, points).marks().tolist() == [[1, 0, -4]]
+    before = DrawnStroke(True, points, torch.tensor([1.0, 0.0, 1.0])).marks()
+    assert before[0].tolist() == pytest.approx([1, 0, -3.9])
+
+
 def test_clearing_strokes_keeps_what_they_selected():
     state = Interaction().with_stroke(stroke(True, 3)).on(CACHE).with_region(mask(1, 2), seed=mask(1))
     assert chosen(state.without_strokes().region) == [1, 2]
@@ -91,12 +98,9 @@ def test_masks_of_another_cache_are_dropped():
     assert other.region is None and other.positive is None and len(other.strokes) == 1
 
 
-def test_the_voxels_of_an_object():
-    state = Interaction().on(CACHE).with_region(mask(1, 2))
-    found = state.object_voxels()
-    assert found.coords().tolist() == [[1, 0, 0], [2, 0, 0]]
-    assert state.colors().tolist() == [[pytest.approx(0.2)] * 3, [pytest.approx(0.4)] * 3]
-    assert state.voxels(mask()) is None and state.voxels(None) is None
+def test_the_colours_of_an_object():
+    found = Interaction().on(CACHE).with_region(mask(1, 2)).colors()
+    assert found.tolist() == [[pytest.approx(0.2)] * 3, [pytest.approx(0.4)] * 3]
 
 
 @pytest.mark.parametrize(
@@ -104,8 +108,8 @@ def test_the_voxels_of_an_object():
     [
         (lambda: Interaction().buffered(positive=True, add=False), "nothing is selected"),
         (lambda: Interaction().combined(), "positive buffer is empty"),
-        (lambda: Interaction().object_voxels(), "nothing is selected"),
-        (lambda: Interaction().on(CACHE).with_region(mask()).object_voxels(), "region is empty"),
+        (lambda: Interaction().colors(), "nothing is selected"),
+        (lambda: Interaction().on(CACHE).with_region(mask()).colors(), "region is empty"),
         (lambda: History().undone(), "nothing left to undo"),
     ],
 )
