@@ -11,15 +11,17 @@ from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import Frustums, RaySamples
 from nerfstudio.field_components.field_heads import FieldHeadNames
 from nerfstudio.utils.colormaps import apply_float_colormap
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.isrf.cache import CacheConfig, VoxelCache, build_cache
 from nerfseg_plugins.isrf.edit_file import fingerprint, load_edits
-from nerfseg_plugins.isrf.edits import DensityFn, Edit, edited_density, edited_field, hides_the_rest, labels_at
+from nerfseg_plugins.isrf.edits import DensityFn, Edit, edited_density, edited_field, hides_the_rest
+from nerfseg_plugins.isrf.marks import mark
+from nerfseg_plugins.isrf.panel import SegmentPanel
 from nerfseg_plugins.isrf.solid import VoxelSet
-from nerfseg_plugins.scene.colors import BACKGROUND_COLOR, PCABasis, palette
+from nerfseg_plugins.scene.colors import BACKGROUND_COLOR, PCABasis
 from nerfseg_plugins.scene.head_model import FrozenSamples, HeadModel, HeadModelConfig, ShownField
 
 MIN_ACCUMULATION = 0.2
@@ -28,9 +30,6 @@ POSITIONS = 4096
 """Trained positions that are remembered; the colours of features are fitted to them."""
 REMEMBERED_PER_STEP = 64
 GREY = 0.5
-TINT = 0.6
-"""Share of the marking colour in what is marked."""
-SEED_COLOR = (1.0, 1.0, 0.2)
 
 
 @dataclass
@@ -75,6 +74,7 @@ class IsrfModel(HeadModel):
         """(K, C) centroids of the positive strokes' features."""
         self.edits: list[Edit] = []
         """What is done to the scene, wherever it is shown."""
+        self.panel = SegmentPanel(self)
 
     def head_dim(self) -> int:
         """Channels of the features."""
@@ -106,6 +106,10 @@ class IsrfModel(HeadModel):
         if self._cache is None or self._cache[:2] != wanted:
             self._cache = (*wanted, build_cache(self, cameras.to(self.device), wanted[1]))
         return self._cache[2]
+
+    def panels(self) -> dict[str, nn.Module]:
+        """What strokes are drawn with."""
+        return {"Segment": self.panel}
 
     def after_loading(self) -> None:
         """Read the configured edit.
@@ -247,23 +251,14 @@ class IsrfModel(HeadModel):
 
     def _marked(self, samples: FrozenSamples, met: Tensor, rgb: Tensor) -> dict[str, Tensor]:
         """What of the rays' samples is marked: the edits' parts and the selection."""
-        sets = [edit.voxels for edit in self.edits]
-        sets += [] if self.selected is None else [self.selected]
-        nothing = torch.zeros_like(met, dtype=torch.float32)
-        if not sets and self.seeded is None:
-            return {"selection": nothing, "selection_id": nothing.clone(), "selection_colormap": rgb}
-        weights = samples.weights[..., 0] * met
-        weights = weights / weights.sum(dim=-1, keepdim=True).clamp_min(1e-9)
-        labels = labels_at(sets, samples.positions)
-        shares = torch.zeros(len(met), len(sets) + 1, device=met.device).scatter_add(1, labels, weights.float())[:, 1:]
-        ids = ((shares > 0.5) * torch.arange(1, len(sets) + 1, device=met.device)).sum(dim=-1, keepdim=True)
-        colors = torch.from_numpy(palette(len(sets) + 1)[1:]).to(shares) / 255
-        painted = rgb * (1 - TINT * shares.sum(dim=-1, keepdim=True)) + TINT * shares @ colors
-        if self.seeded is not None:
-            share = TINT * (weights * self.seeded.contains(samples.positions)).sum(dim=-1, keepdim=True)
-            painted = torch.lerp(painted, painted.new_tensor(SEED_COLOR).expand_as(painted), share.to(painted))
-        selection = shares.sum(dim=-1, keepdim=True) if self.selected is None else shares[:, -1:]
-        return {"selection": selection, "selection_id": ids.float(), "selection_colormap": painted}
+        parts = [edit.voxels for edit in self.edits] + ([] if self.selected is None else [self.selected])
+        marks = mark(samples.positions, samples.weights[..., 0] * met, rgb, parts, self.seeded)
+        shares = marks.shares if self.selected is None else marks.shares[:, -1:]
+        return {
+            "selection": shares.sum(dim=-1, keepdim=True),
+            "selection_id": marks.ids[:, None].float(),
+            "selection_colormap": marks.colors,
+        }
 
     # Colours of features ---------------------------------------------------------------------------------------------
 

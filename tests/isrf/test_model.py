@@ -6,7 +6,8 @@ from nerfstudio.utils.colormaps import ColormapOptions, apply_colormap
 
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.isrf.edits import Edit
-from nerfseg_plugins.isrf.model import GREY, SEED_COLOR, TINT
+from nerfseg_plugins.isrf.marks import SEED_COLOR, TINT
+from nerfseg_plugins.isrf.model import GREY
 from nerfseg_plugins.scene.colors import palette
 from nerfseg_plugins.scene.head_model import FrozenSamples
 from nerfseg_plugins.scene.run import load_run, render_views
