@@ -13,6 +13,7 @@ SUBCOMMANDS = {
     "room": "Room",
     "masks": "Masks",
     "features": "Features",
+    "segment": "Segment",
     "match": "Match",
     "refine": "Refine",
     "eval": "Eval",
