@@ -45,7 +45,8 @@ class ClipFeatures:
         Raises:
             InputError: open-clip-torch is not installed, or the weights cannot be had or are of another network.
         """
-        self._network, self.checkpoint = load_clip(options.checkpoint, options.device)
+        self._network, digest = load_clip(options.checkpoint, options.device)
+        self.checkpoint: Optional[str] = digest
         self.parameters: dict[str, Any] = {"crops": list(CROPS)}
         self._batch_size = options.batch_size * CROPS_PER_IMAGE
         self._device = options.device
@@ -63,7 +64,7 @@ class ClipFeatures:
         for start in range(0, len(crops), self._batch_size):
             batch = crops[start : start + self._batch_size]
             mean, std = self._network.visual.image_mean, self._network.visual.image_std
-            found.append(self._network.encode_image(image_batch(batch, size, mean, std, self._device)).cpu())
+            found.append(self._network.encode_image(image_batch(list(batch), size, mean, std, self._device)).cpu())
         return torch.cat(found).numpy()
 
 
