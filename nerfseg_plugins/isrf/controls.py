@@ -1,6 +1,6 @@
 """The elements of the panel: what there is to set and to press, in which order, and what it means."""
 
-from typing import Any, Optional, get_args
+from typing import Any, Literal, Optional, get_args
 
 from nerfstudio.viewer.viewer_elements import (
     ViewerButton,
@@ -39,14 +39,24 @@ DEFAULTS = SelectConfig()
 
 
 class HintedButton(ViewerButton):
-    """A button that says what it does when the mouse rests on it."""
+    """A button that says what it does when the mouse rests on it.
 
-    def __init__(self, name: str, hint: str, disabled: bool = False) -> None:
+    Args:
+        name: what is written on it.
+        hint: what it says.
+        disabled: whether it cannot be pressed at first.
+        main: whether it is one of the few that lead from a stroke to a saved edit; the others are grey.
+    """
+
+    def __init__(self, name: str, hint: str, disabled: bool = False, main: bool = False) -> None:
         super().__init__(name, cb_hook=lambda _: None, disabled=disabled)
         self.hint = hint
+        self._color: Optional[Literal["gray"]] = None if main else "gray"
 
     def _create_gui_handle(self, viser_server: ViserServer) -> None:
-        self.gui_handle = viser_server.gui.add_button(self.name, disabled=self.disabled, hint=self.hint)
+        self.gui_handle = viser_server.gui.add_button(
+            self.name, disabled=self.disabled, hint=self.hint, color=self._color
+        )
 
 
 class Controls:
@@ -89,9 +99,11 @@ class Controls:
             "Brush radius", RADIUS, 0.0, 30.0, 0.5, hint="In pixels of a training view; the smallest is one pixel"
         )
         self.draw = HintedButton(
-            "Draw", "Listens to the mouse in the scene; the camera cannot be turned until the stroke is finished"
+            "Draw",
+            "Listens to the mouse in the scene; the camera cannot be turned until the stroke is finished",
+            main=True,
         )
-        self.finish = HintedButton("Finish stroke", "Looks up what the stroke lies on", disabled=True)
+        self.finish = HintedButton("Finish stroke", "Looks up what the stroke lies on", disabled=True, main=True)
         self.drop = HintedButton("Drop stroke", "Forgets the stroke that is being drawn", disabled=True)
         self.clear_strokes = HintedButton("Clear strokes", "Forgets all strokes, but not what they have selected")
 
@@ -136,7 +148,7 @@ class Controls:
         self.voxels = ViewerSlider(
             "Voxels", CacheConfig().resolution, 32, 512, 32, hint="Along the longest side; fewer are faster and coarser"
         )
-        self.segment = HintedButton("Segment", "Seeds and grows to the end, all at once")
+        self.segment = HintedButton("Segment", "Makes an object of the strokes, all at once", main=True)
         self.seed = HintedButton("Seed", "Selects the voxels whose features are near to those under the strokes")
         self.grow_step = HintedButton("Grow one step", "Lets the voxels beside the region join that are like it")
         self.grow = HintedButton("Grow to the end", "Grows until nothing changes any more")
@@ -160,7 +172,7 @@ class Controls:
             "Turn by", (0.0, 0.0, 0.0), step=5.0, hint="Move: axis times angle in degrees, about the object's centre"
         )
         self.name = ViewerText("Name", "object", hint="Of the object, and of the files that Save writes")
-        self.apply = HintedButton("Apply", "Does this to the region, in place of an edit of the same name")
+        self.apply = HintedButton("Apply", "Does this to the region, in place of an edit of the same name", main=True)
         self.save = HintedButton("Save", "Writes edits/NAME.npz and NAME.yml into the run's folder, for all commands")
         self.saved: Any = ViewerDropdown("Saved edits", NO_FILE, [NO_FILE], hint="In the run's folder")
         self.load = HintedButton("Load", "Shows a saved edit instead of what was done here")

@@ -19,7 +19,7 @@ from nerfseg_plugins.isrf.lifting import StrokePoints
 MAX_UNDO = 50
 """Steps that can be undone; each holds a few masks of a byte per voxel."""
 
-BEFORE = 0.02
+BEFORE = 0.04
 """How far before the surface strokes are shown, as a share of its distance."""
 
 Shown = Literal["region", "positive buffer", "negative buffer", "merged"]

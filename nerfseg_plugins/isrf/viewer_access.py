@@ -183,4 +183,4 @@ class ViewerAccess:
         """Show clicks of a brush's radius (pixels) close before the camera."""
         rays = torch.tensor([[*click.origin, *click.direction] for click in clicks]).reshape(-1, 6)
         points = rays[:, :3] + NEAR * torch.nn.functional.normalize(rays[:, 3:], dim=-1)
-        self.mark("clicks", points, positive, NEAR * self.pixel * (2 * radius + 1))
+        self.mark("clicks", points, positive, NEAR * self.pixel * (radius + 0.5))

@@ -253,8 +253,8 @@ def test_single_clicks_are_not_joined_and_negative_ones_are_red(panel, own, serv
     assert [(name, color) for name, color, _ in drawn] == [("/segment/clicks", NEGATIVE)] * 2 + [
         ("/segment/negative", NEGATIVE)
     ]
-    # The viewer's world is ten times as large; the marks lie 2% before the surface.
-    assert drawn[-1][2][:, 0] == pytest.approx([-4.1] * 2, abs=0.02)
+    # The viewer's world is ten times as large; the marks lie 4% before the surface.
+    assert drawn[-1][2][:, 0] == pytest.approx([-4.19] * 2, abs=0.02)
     assert sorted(drawn[-1][2][:, 1]) == pytest.approx([-0.49, 0.49], abs=0.1) and POSITIVE != NEGATIVE
 
 
