@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
+import numpy as np
+
 from nerfseg_plugins.cli.views import Split
 from nerfseg_plugins.errors import InputError
 
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
     from nerfseg_plugins.isrf.stroke_files import Drawing
     from nerfseg_plugins.isrf.strokes import Stroke, Views
     from nerfseg_plugins.scene.run import Run
+
+MAX_PIXELS = 4096
+"""Of a stroke with more pixels some are looked at, evenly chosen: features beside each other say the same."""
 
 
 @dataclass
@@ -128,8 +133,10 @@ def lift_strokes(run: "Run", strokes: "Sequence[Stroke]", split: Split) -> "Opti
     found = []
     for stroke in strokes:
         camera = cameras[stroke.view : stroke.view + 1].to(run.pipeline.device)
+        count = len(stroke.pixels)
+        pixels = stroke.pixels[np.linspace(0, count - 1, min(count, MAX_PIXELS)).round().astype(int)]
         try:
-            found.append(lift_pixels(run.pipeline.model, camera, torch.from_numpy(stroke.pixels).to(camera.device)))
+            found.append(lift_pixels(run.pipeline.model, camera, torch.from_numpy(pixels).to(camera.device)))
         except InputError as error:
             raise InputError(f"{stroke.origin} in {views.describe(stroke.view)}: {error}") from error
     return StrokePoints.cat(found) if found else None

@@ -5,7 +5,7 @@ so that (0, 0) is the first pixel and (W - 1, H - 1) the last. Pixels are rows (
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Union
 
@@ -193,7 +193,7 @@ def check_strokes(strokes: Iterable[Stroke], views: Views) -> None:
         InputError: there is none, one lies in no view or outside it, one marks no pixel, or a pixel is marked as the
             object and as not the object.
     """
-    marks: dict[tuple[int, bool], dict[tuple[int, int], str]] = {}
+    checked: list[tuple[int, Stroke]] = []
     for stroke in strokes:
         name = stroke.origin or f"the {'positive' if stroke.positive else 'negative'} stroke"
         index = views.index_of(stroke.view, name)
@@ -206,19 +206,24 @@ def check_strokes(strokes: Iterable[Stroke], views: Views) -> None:
                 f"{name} lies outside {views.describe(index)} of {width}x{height} pixels: it reaches from column "
                 f"{low[1]}, row {low[0]} to column {high[1]}, row {high[0]}; draw it inside"
             )
-        own = marks.setdefault((index, stroke.positive), {})
-        own.update(dict.fromkeys(map(tuple, stroke.pixels.tolist()), name))
-    if not marks:
+        checked.append((index, replace(stroke, origin=name)))
+    if not checked:
         raise InputError("there are no strokes; mark something of the object")
-    for index, positive in sorted(marks):
-        both = sorted(marks[index, True].keys() & marks.get((index, False), {}).keys()) if positive else []
-        if both:
-            first = both[0]
-            raise InputError(
-                f"{views.describe(index)}: {len(both)} pixels are marked positive ({marks[index, True][first]}) and "
-                f"negative ({marks[index, False][first]}), the first at x {first[1]}, y {first[0]}; take them out of "
-                "one of the two"
-            )
+    for index, positive in checked:
+        for other, negative in checked:
+            if index == other and positive.positive and not negative.positive:
+                _check_apart(positive, negative, views.sizes[index], views.describe(index))
+
+
+def _check_apart(positive: Stroke, negative: Stroke, size: Size, view: str) -> None:
+    ones, others = (stroke.pixels[:, 0] * size[1] + stroke.pixels[:, 1] for stroke in (positive, negative))
+    both = np.intersect1d(ones, others)
+    if len(both):
+        row, column = divmod(int(both[0]), size[1])
+        raise InputError(
+            f"{view}: {len(both)} pixels are marked positive ({positive.origin}) and negative ({negative.origin}), the "
+            f"first at x {column}, y {row}; take them out of one of the two"
+        )
 
 
 # Strokes without a person --------------------------------------------------------------------------------------------
