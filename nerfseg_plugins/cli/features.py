@@ -85,6 +85,11 @@ class Features:
         for name, value in counts.items():
             if value < 1:
                 raise InputError(f"--{name} is {value}; give 1 or more")
+        networks = ("dino", "clip", "sam")
+        if self.checkpoint is not None and not self.source.startswith(networks):
+            raise InputError(f"--source {self.source} has no weights; leave out --checkpoint")
+        if self.stride is not None and self.source in ("clip", "sam", "imported"):
+            raise InputError(f"--source {self.source} has a grid of its own; leave out --stride")
         if self.name is not None and (Path(self.name).name != self.name or self.name.startswith(".")):
             raise InputError(f"--name is {self.name!r}; give the name of a folder alone, or a path as --output-path")
         if (self.source == "imported") != (self.from_ is not None):

@@ -108,6 +108,8 @@ def test_bad_flags(data: Path, tmp_path: Path) -> None:
     for name in ("channels", "pca_images", "batch_size", "stride"):
         refused(Features(data, **{name: 0}), f"--{name.replace('_', '-')} is 0")
     refused(Features(data, name="../x"), "--name", "--output-path")
+    refused(Features(data, checkpoint=tmp_path / "w.pth"), "classical has no weights", "--checkpoint")
+    refused(Features(data, source="sam", stride=4), "sam has a grid of its own", "--stride")
     refused(Features(data, source="imported"), "--from")
     refused(Features(data, from_=tmp_path), "--from")
     refused(
