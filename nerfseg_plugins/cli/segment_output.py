@@ -14,6 +14,9 @@ from nerfseg_plugins.cli.views import Split, output_names, rendered, with_progre
 from nerfseg_plugins.errors import InputError
 
 if TYPE_CHECKING:
+    from nerfstudio.cameras.cameras import Cameras
+    from torch import Tensor
+
     from nerfseg_plugins.isrf.edits import Edit
     from nerfseg_plugins.isrf.solid import VoxelSet
     from nerfseg_plugins.isrf.strokes import Stroke
@@ -121,7 +124,7 @@ def write_overview(
     if acts(edits):
         states.append(("edited", "rgb", edits, None))
     cameras = run.dataset(split).cameras
-    chosen = overview_views(len(cameras), [stroke.view for stroke in strokes])
+    chosen = overview_views(shares_in_view(cameras, edits[-1].voxels.centres()), [stroke.view for stroke in strokes])
     size = sheet_size(photo_of(run, split, chosen[0]))
 
     def pictures() -> "Iterator[np.ndarray]":
@@ -140,10 +143,30 @@ def write_overview(
     contact_sheet(path, ("photo", *(state[0] for state in states)), rows)
 
 
-def overview_views(count: int, first: Sequence[int]) -> list[int]:
-    """At most `ROWS` of so many views: the wanted ones first, then some evenly chosen."""
-    spread = np.linspace(0, count - 1, ROWS).round().astype(int).tolist()
+def overview_views(shares: np.ndarray, first: Sequence[int]) -> list[int]:
+    """At most `ROWS` views for an overview: the wanted ones, then some evenly chosen among those that show the object.
+
+    Args:
+        shares: (V,) part of the object that lies in each view.
+        first: the wanted views.
+    """
+    showing_it = np.flatnonzero(shares >= 0.5 * shares.max())
+    spread = showing_it[np.linspace(0, len(showing_it) - 1, ROWS).round().astype(int)].tolist()
     return list(dict.fromkeys([*sorted(first), *spread]))[:ROWS]
+
+
+def shares_in_view(cameras: "Cameras", points: "Tensor") -> np.ndarray:
+    """Part (V,) of points (N, 3) of the scene frame that lie in the picture of each camera, or would without a lens."""
+    shares = []
+    for camera in (cameras[index : index + 1] for index in range(len(cameras))):
+        c2w = camera.camera_to_worlds[0].to(points)
+        x, y, z = ((points - c2w[:, 3]) @ c2w[:, :3]).unbind(dim=-1)
+        forward = -z.clamp_max(-1e-6)
+        column = float(camera.fx) * x / forward + float(camera.cx)
+        row = -float(camera.fy) * y / forward + float(camera.cy)
+        inside = (z < 0) & (column >= 0) & (row >= 0) & (column < int(camera.width)) & (row < int(camera.height))
+        shares.append(float(inside.float().mean()))
+    return np.array(shares)
 
 
 def write_stroke_sheet(path: Path, run: "Run", split: Split, strokes: "Sequence[Stroke]") -> None:

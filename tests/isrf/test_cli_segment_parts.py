@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from nerfseg_plugins.cli.segment_edit import EditOptions
-from nerfseg_plugins.cli.segment_output import fitted, staged_folder
+from nerfseg_plugins.cli.segment_output import fitted, overview_views, shares_in_view, staged_folder
 from nerfseg_plugins.cli.segment_strokes import StrokeOptions, drawn
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.isrf.make_edit import in_scene_frame, rigid_motion
@@ -129,6 +130,24 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="--output-path"), staged_folder(tmp_path / "file" / "chair"):
         pass
+
+
+def test_an_overview_shows_the_views_with_strokes_and_others_of_the_object():
+    assert overview_views(np.array([0, 0.9, 0.2, 1.0, 0.6, 0.1, 0.8]), [5]) == [5, 1, 3, 4]
+    assert overview_views(np.array([0.5, 0.5]), [1]) == [1, 0]
+    assert overview_views(np.zeros(9), [7, 6, 5, 4, 3]) == [3, 4, 5, 6]
+
+
+def test_which_part_of_an_object_lies_in_a_view():
+    from nerfstudio.cameras.cameras import Cameras
+
+    # Two cameras at (0, 0, 5), one that looks down the z axis at the points and one that looks up, away from them.
+    ahead, away = torch.eye(3, 4), torch.diag(torch.tensor([1.0, -1.0, -1.0])) @ torch.eye(3, 4)
+    ahead[2, 3] = away[2, 3] = 5
+    cameras = Cameras(torch.stack([ahead, away]), fx=10.0, fy=10.0, cx=8.0, cy=6.0, width=16, height=12)
+    # At depth 5 a step of 1 is 2 pixels: 3.9 to the right is in column 15.8, 4.1 is beyond; 3.1 up is above row 0.
+    points = torch.tensor([[0, 0, 0], [3.9, 0, 0], [4.1, 0, 0], [0, 2.9, 0], [0, 3.1, 0]])
+    np.testing.assert_allclose(shares_in_view(cameras, points), [3 / 5, 0], atol=1e-6)
 
 
 def test_pictures_are_fitted_into_a_sheet():
