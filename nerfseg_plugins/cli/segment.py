@@ -45,7 +45,7 @@ class Segment:
     """Select an object of an isrf run by strokes or words, and keep, remove, recolour or move it.
 
     Writes RUN/edits/NAME.npz, RUN/NAME.yml for ns-viewer and ns-render, and into RUN/edits/NAME/ masks of every view,
-    pictures and segment.json. The run itself stays as it is.
+    pictures and segment.json. The run itself stays as it is; RUN/voxels.npz lets the next command begin at once.
     """
 
     load_config: Path

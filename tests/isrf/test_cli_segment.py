@@ -76,11 +76,17 @@ def segment(config: Path, *flags: Any, name: str = "thing", masks: str = "none")
 
 def refused(message: str, config: Path, *flags: Any, **options: Any) -> str:
     """The command ends in one sentence, and leaves the run and its folder as they were."""
-    before = sorted(config.parent.rglob("*"))
+    before = files_of(config)
     with pytest.raises(InputError, match=message) as caught:
         segment(config, *flags, **options)
-    assert sorted(config.parent.rglob("*")) == before
+    assert files_of(config) == before
     return str(caught.value)
+
+
+def files_of(config: Path) -> dict[Path, int]:
+    """All files of a run with the time of their last change, but for what only spares time."""
+    files = (path for path in config.parent.rglob("*") if path.is_file() and path.name != segment_query.VOXELS)
+    return {path: path.stat().st_mtime_ns for path in files}
 
 
 def size(path: Path) -> tuple[int, int]:
@@ -148,6 +154,24 @@ def test_the_same_command_selects_the_same(config: Path, strokes: Path):
     assert all((found[0][name] == found[1][name]).all() for name in found[0])
 
 
+def test_voxels_are_found_once(config: Path, loaded: Run, strokes: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    def count() -> int:
+        segment(config, "--strokes", strokes, "--overwrite", name="once")
+        return json.loads((config.parent / "edits" / "once" / "segment.json").read_text())["voxels"]["scene"]
+
+    found, path = count(), config.parent / segment_query.VOXELS
+    model = loaded.pipeline.model
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "voxel_cache", lambda *_: pytest.fail("there was a file"))
+        assert count() == found
+    for damage in (path.read_bytes()[:100], b""):
+        path.write_bytes(damage)
+        assert count() == found and "it is made anew" in capsys.readouterr().out
+    segment(config, "--strokes", strokes, "--overwrite", "--resolution", "32", name="once")
+    assert "another resolution" in capsys.readouterr().out
+    assert count() == found
+
+
 def test_recolour_and_move_are_in_the_units_of_people(config: Path, loaded: Run, strokes: Path):
     segment(config, "--strokes", strokes, "--action", "recolor", "--color", 0, 51, 255, name="blue")
     (edit,) = load_run(config.parent / "blue.yml").pipeline.model.edits  # type: ignore[attr-defined]
@@ -202,11 +226,11 @@ def test_an_interrupt_leaves_nothing(config: Path, strokes: Path, monkeypatch: p
     def interrupt(*args: Any, **kwargs: Any) -> None:
         raise KeyboardInterrupt
 
-    before = sorted(config.parent.rglob("*"))
+    before = files_of(config)
     monkeypatch.setattr("nerfseg_plugins.segments.masks.write_ids", interrupt)
     with pytest.raises(KeyboardInterrupt):
         segment(config, "--strokes", strokes, name="interrupted", masks="val")
-    assert sorted(config.parent.rglob("*")) == before
+    assert files_of(config) == before
 
 
 def test_a_name_that_exists_is_not_replaced(config: Path, strokes: Path):
