@@ -95,10 +95,9 @@ class Interaction:
 
         Args:
             region: (N,) bool.
-            seed: (N,) bool, where it grew from; as before when None.
+            seed: (N,) bool, where it grew from; None where it did not grow.
             query: (K, C) the features that were asked for; as before when None.
         """
-        seed = self.seed if seed is None else seed
         return replace(self, region=region, seed=seed, query=self.query if query is None else query)
 
     def buffered(self, positive: bool, add: bool) -> "Interaction":

@@ -171,6 +171,8 @@ class SegmentPanel(nn.Module):
 
     def _marked(self, said: str) -> str:
         """After a selection: show it."""
+        if self._controls.shown.value != "region":
+            self._controls.shown.value = "region"
         self._access.show_output("selection_colormap", LOOKED_THROUGH)
         return said
 

@@ -157,7 +157,8 @@ class Workbench:
         if not bool(region.any()):
             raise InputError(f"no voxel of the object absorbs {min_alpha:g} of a ray; lower Least alpha")
         query = centroids(positive.features, config.clusters, config.random_seed)
-        self.become(state.on(cache).with_region(region, seed, query), "")
+        grows = config.method != "walker"  # which does not begin with the seed, nor end around it
+        self.become(state.on(cache).with_region(region, seed if grows else None, query), "")
         return f"Selected {int(region.sum()):,} of {len(cache):,} voxels, from a seed of {int(seed.sum()):,}"
 
     def grow(self, kernel: Kernel, min_alpha: float, steps: Optional[int]) -> str:
@@ -180,7 +181,7 @@ class Workbench:
         before, after = int(state.region.sum()), int(grown.selected.sum())
         if after == before:
             return f"Nothing beside the region is like it: it stays at {before:,} voxels"
-        self.become(state.with_region(grown.selected), "")
+        self.become(state.with_region(grown.selected, state.seed), "")
         end = "nothing more joins" if grown.converged else "more may join"
         return f"Grew from {before:,} to {after:,} voxels in {grown.steps} steps; {end}"
 

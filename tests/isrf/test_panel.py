@@ -75,10 +75,14 @@ def panel(served: Viewer) -> Iterator[Any]:
     before = {name: element.value for name, element in inputs(found).items()}
     found._controls.method.gui_handle._impl.value = "bilateral"
     found._controls.connected.gui_handle._impl.value = False
-    model: Any = served.pipeline.model
-    model.edits = []
-    found._bench.begin()
-    found._shown_after(lambda: "")
+
+    def begin() -> None:
+        served.pipeline.model.edits = []  # type: ignore[assignment]
+        found._bench.begin()
+        found._shown_after(lambda: "")
+
+    found.jobs.submit(begin)  # in the panel's own thread: viser may still call back what an earlier test has set
+    assert found.jobs.wait(20)
     yield found
     assert found.jobs.wait(20)
     if listens(served):
@@ -339,6 +343,13 @@ def test_segment_selects_what_the_stroke_lies_on_and_shows_it(panel, own, served
     assert torch.equal(shown_by(panel, model.selected), panel.state.region) and len(model.query) == 1
 
 
+def test_the_walker_shows_no_seed_as_it_does_not_grow_from_one(panel, own, served, model):
+    fire(own.method, "walker")
+    draw(panel, served, AT_RED)
+    assert "from a seed of" in press(panel, "segment")
+    assert model.seeded is None and torch.equal(shown_by(panel, model.selected), panel.state.region)
+
+
 def test_a_negative_stroke_is_left_out(panel, own, served):
     """The squared distance of any two boxes is 2: at a threshold beyond it all would be near enough."""
     fire(own.tau, 2.01)
@@ -431,8 +442,8 @@ def test_buffers_are_filled_shown_and_merged(panel, own, served, model):
     fire(own.shown, "positive buffer")
     assert panel.jobs.wait(20) and model.seeded is None
     assert torch.equal(shown_by(panel, model.selected), panel.state.positive)
-    fire(own.shown, "region")
     press(panel, "merge")
+    assert own.shown.value == "region", "what is new is shown"
     assert boxes_of(panel, panel.state.region) == {RED: 1.0, GLOSSY: 0.0, WALL: 0.0}
     assert "Buffers: positive" in own.summary.content
     press(panel, "clear")
