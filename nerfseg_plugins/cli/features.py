@@ -77,7 +77,9 @@ class Features:
         else:
             written = self._extract(targets, folder)
         print(f"wrote {written} of {len(files)} feature maps into {folder} ({len(files) - written} were there)")
-        print(f"next: ns-train isrf --data {shlex.quote(str(self.data))}")
+        words = ["ns-train", "isrf", "--data", str(self.data)]
+        words += ["--pipeline.datamanager.features", str(folder)] if self.output_path else []
+        print(f"next: {shlex.join(words)}")
 
     def _check(self) -> None:
         counts = {"channels": self.channels, "pca-images": self.pca_images, "batch-size": self.batch_size}
