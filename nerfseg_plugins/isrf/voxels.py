@@ -16,6 +16,10 @@ from nerfseg_plugins.scene.points import voxel_grid
 
 CONTRACTED_RADIUS = 2.0
 """Half side of contracted space."""
+CHUNK = 1 << 15
+"""So many voxels are looked up at once."""
+PAIRS = 1 << 11
+"""So many pairs of features are compared at once: what a processor keeps at hand."""
 
 
 @dataclass(frozen=True)
@@ -119,19 +123,53 @@ def offsets(radius: int = 1, half: bool = False) -> Tensor:
     return torch.tensor(around[len(around) // 2 :] if half else around)
 
 
-def neighbours(grid: VoxelGrid, keys: Tensor, chosen: Optional[Tensor] = None) -> Tensor:
+def neighbours(grid: VoxelGrid, keys: Tensor, chosen: Optional[Tensor] = None, half: bool = False) -> Tensor:
     """The 26 neighbours of voxels.
 
     Args:
         grid: the grid.
         keys: (N,) long, ascending: the voxels that exist.
         chosen: (M,) places in `keys` of the voxels whose neighbours are asked for; all when None.
+        half: only the 13 neighbours that come later in `keys`, so that each pair is met once.
 
     Returns:
-        (M, 26) int32 places in `keys`, in the order of `offsets()`; -1 where there is none.
+        (M, 26) or (M, 13) int32 places in `keys`, in the order of `offsets(half=half)`; -1 where there is none.
     """
-    coords = grid.coords_of(keys if chosen is None else keys[chosen])
-    table = torch.empty(len(coords), 26, dtype=torch.int32, device=keys.device)
-    for column, step in enumerate(offsets().to(keys.device)):  # one direction at a time: a 26th of the memory
-        table[:, column] = find(keys, grid.keys(coords + step))
+    wanted = keys if chosen is None else keys[chosen]
+    table = torch.empty(len(wanted), 13 if half else 26, dtype=torch.int32, device=keys.device)
+    steps = torch.tensor(list(product((-1, 0, 1), repeat=2)), device=keys.device)[4 if half else 0 :]
+    (nx, ny, nz), last = grid.shape, len(keys) - 1
+    for rows, some in zip(table.split(CHUNK), wanted.split(CHUNK), strict=True):
+        x, y, z = grid.coords_of(some).long().unbind(dim=-1)
+        x, y = x[:, None] + steps[:, 0], y[:, None] + steps[:, 1]
+        column = (x >= 0) & (y >= 0) & (x < nx) & (y < ny)
+        # Voxels one above the other stand together in `keys`, so that one search finds all three.
+        key = (x * ny + y) * nz + z[:, None] - 1
+        place = torch.searchsorted(keys, key)
+        found = torch.empty(*key.shape, 3, dtype=torch.int32, device=keys.device)
+        for up in range(3):
+            there = keys[place.clamp_max(last)] == key
+            inside = column & ((z + (up - 1) >= 0) & (z + (up - 1) < nz))[:, None]
+            found[..., up] = torch.where(there & inside, place, -1)
+            place, key = place + there, key + 1
+        found = found.flatten(1)
+        rows[:] = found[:, 2:] if half else torch.cat([found[:, :13], found[:, 14:]], dim=1)  # without itself
     return table
+
+
+def squared_differences(values: Tensor, ones: Tensor, others: Tensor) -> Tensor:
+    """Squared Euclidean distances of pairs of vectors.
+
+    Args:
+        values: (N, C), of any precision.
+        ones: (E,) places in `values`.
+        others: (E,) places in `values`.
+
+    Returns:
+        (E,) float32.
+    """
+    found = torch.empty(len(ones), device=values.device)
+    for part, one, other in zip(found.split(PAIRS), ones.split(PAIRS), others.split(PAIRS), strict=True):
+        difference = values.index_select(0, one).float().sub_(values.index_select(0, other))
+        part[:] = difference.square_().sum(dim=-1)
+    return found
