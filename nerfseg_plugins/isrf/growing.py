@@ -13,8 +13,9 @@ from torch import Tensor
 
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.isrf.cache import VoxelCache
-from nerfseg_plugins.isrf.voxels import neighbours, offsets
+from nerfseg_plugins.isrf.voxels import neighbours, offsets, squared_differences
 
+CHUNK = 1 << 13
 THRESHOLD = 0.1
 """A voxel joins when so much of its surroundings belongs to the region."""
 
@@ -40,23 +41,20 @@ class Kernel:
             if value is not None and not value > 0:
                 raise InputError(f"{name} is {value}; it must be greater than 0")
 
-    def rows(self, cache: VoxelCache, chosen: Tensor, around: Tensor) -> Tensor:
-        """Kernel (M, 26) float32 between voxels (M,) and their neighbours (M, 26); 0 where there is none."""
-        there = around.clamp_min(0).long()
-        exponent = -offsets().abs().sum(dim=-1).to(around.device) / self.sigma_d
-        exponent = exponent - _squared(cache.features, chosen, there) / self.sigma_f
+    def between(self, cache: VoxelCache, ones: Tensor, others: Tensor, columns: Tensor) -> Tensor:
+        """Kernel (E,) float32 of pairs of neighbours.
+
+        Args:
+            cache: the voxels.
+            ones: (E,), places of voxels.
+            others: (E,), places of their neighbours.
+            columns: (E,), which of `offsets()` leads from one to the other.
+        """
+        exponent = -offsets().abs().sum(dim=-1).to(columns.device)[columns] / self.sigma_d
+        exponent -= squared_differences(cache.features, ones, others) / self.sigma_f
         if self.sigma_c is not None:
-            exponent = exponent - _squared(cache.latents, chosen, there) / self.sigma_c
-        return exponent.exp() * (around >= 0)
-
-
-def _squared(values: Tensor, chosen: Tensor, there: Tensor, chunk: int = 1 << 13) -> Tensor:
-    """Squared distances (M, 26) of vectors, a part of the rows at a time."""
-    parts = [
-        (values[one].float()[:, None] - values[others].float()).square().sum(dim=-1)
-        for one, others in zip(chosen.split(chunk), there.split(chunk), strict=True)
-    ]
-    return torch.cat(parts) if parts else torch.zeros(there.shape, device=there.device)
+            exponent -= squared_differences(cache.latents, ones, others) / self.sigma_c
+        return exponent.exp()
 
 
 @dataclass(frozen=True)
@@ -94,53 +92,32 @@ def grow(
         threshold: see above.
     """
     region = selected.clone()
-    rows = _Rows(cache, kernel)
+    total, inside = torch.zeros(2, len(cache), dtype=torch.float64, device=region.device)  # of what surrounds a voxel
     news = region.nonzero()[:, 0]
     steps = 0
     while len(news) and steps < max_steps:
-        beside = rows.around(news)
-        beside = beside[beside >= 0].long().unique()
-        open_ = ~region[beside] if allowed is None else ~region[beside] & allowed[beside]
-        beside = beside[open_]
-        news = beside[rows.share(beside, region) > threshold]
+        beside = []
+        for some in news.split(CHUNK):
+            row, column, place = _pairs(cache, some)
+            open_ = ~region[place] if allowed is None else ~region[place] & allowed[place]
+            known = open_ & (total[place] > 0)
+            weight = kernel.between(cache, some[row[known]], place[known], column[known])
+            inside.index_add_(0, place[known], weight.double())
+            beside.append(place[open_].unique())
+        candidates = torch.cat(beside).unique()
+        for some in candidates[total[candidates] == 0].split(CHUNK):
+            row, column, place = _pairs(cache, some)
+            weight = kernel.between(cache, some[row], place, column).double()
+            total[some] = 1 + torch.zeros_like(some, dtype=weight.dtype).index_add_(0, row, weight)  # 1 is with itself
+            inside.index_add_(0, some[row], weight * region[place])
+        news = candidates[inside[candidates] / total[candidates] > threshold]
         region[news] = True
         steps += len(news) > 0
     return Grown(region, steps, converged=not len(news))
 
 
-class _Rows:
-    """Neighbours and kernels of the voxels that were touched so far, computed once for each."""
-
-    def __init__(self, cache: VoxelCache, kernel: Kernel) -> None:
-        self._cache, self._kernel = cache, kernel
-        device = cache.keys.device
-        self._place = torch.full((len(cache),), -1, dtype=torch.int32, device=device)
-        self._around = torch.empty(0, 26, dtype=torch.int32, device=device)
-        self._kernels = torch.empty(0, 26, device=device)
-        self._count = 0
-
-    def around(self, chosen: Tensor) -> Tensor:
-        """Neighbours (M, 26) of voxels (M,)."""
-        known = self._place[chosen] >= 0
-        fresh = neighbours(self._cache.grid, self._cache.keys, chosen[~known])
-        return torch.cat([self._around[self._place[chosen[known]].long()], fresh])
-
-    def share(self, chosen: Tensor, region: Tensor) -> Tensor:
-        """The region's part (M,) in what surrounds voxels (M,)."""
-        self._touch(chosen[self._place[chosen] < 0])
-        place = self._place[chosen].long()
-        kernels = self._kernels[place]
-        inside = region[self._around[place].clamp_min(0).long()]  # where there is no neighbour the kernel is 0
-        return (kernels * inside).sum(dim=-1) / (1 + kernels.sum(dim=-1))  # 1 is the kernel with itself
-
-    def _touch(self, fresh: Tensor) -> None:
-        end = self._count + len(fresh)
-        if end > len(self._around):
-            room = max(end, 2 * len(self._around)) - len(self._around)
-            self._around = torch.cat([self._around, self._around.new_empty(room, 26)])
-            self._kernels = torch.cat([self._kernels, self._kernels.new_empty(room, 26)])
-        around = neighbours(self._cache.grid, self._cache.keys, fresh)
-        self._around[self._count : end] = around
-        self._kernels[self._count : end] = self._kernel.rows(self._cache, fresh, around)
-        self._place[fresh] = torch.arange(self._count, end, dtype=torch.int32, device=fresh.device)
-        self._count = end
+def _pairs(cache: VoxelCache, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Which row of `chosen` (M,), which of `offsets()`, and the voxel's place, for each neighbour; (E,) long each."""
+    around = neighbours(cache.grid, cache.keys, chosen)
+    row, column = (around >= 0).nonzero().unbind(dim=-1)
+    return row, column, around[row, column].long()
