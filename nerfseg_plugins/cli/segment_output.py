@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nerfseg_plugins.isrf.strokes import Stroke
     from nerfseg_plugins.scene.run import Run
 
-WIDTH = 320
+WIDTH = 240
 """Pixels across a picture on a sheet, at most."""
 ROWS = 4
 """Views on the overview."""
