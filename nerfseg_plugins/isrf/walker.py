@@ -8,6 +8,7 @@ author's "Multilabel Random Walker Image Segmentation Using Prior Models", 2005)
 system.
 """
 
+from collections.abc import Callable
 from dataclasses import fields
 
 import numpy as np
@@ -20,12 +21,13 @@ from torch import Tensor
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.isrf.cache import VoxelCache
 from nerfseg_plugins.isrf.select_config import WalkerConfig
-from nerfseg_plugins.isrf.voxels import find, offsets
+from nerfseg_plugins.isrf.voxels import find, neighbours, offsets, squared_differences
 
 CHUNK = 1 << 15
-TOLERANCE = 1e-3
+TOLERANCE = 1e-4
 """Relative residual at which the system counts as solved; what counts is on which side of a half a voxel is."""
 MAX_STEPS = 500
+"""A system of settings so extreme that it takes longer is solved roughly."""
 NORMAL_ROUNDS = 2
 """Surface directions are fitted to the neighbours of neighbours."""
 
@@ -52,20 +54,15 @@ def walk(cache: VoxelCache, positive: Tensor, negative: Tensor, prior: Tensor, c
         if not (value > 0 if low else value >= 0):
             raise InputError(f"walker.{entry.name} is {value}; it must be {'greater than 0' if low else '0 or more'}")
     chosen = _around(cache, torch.cat([positive, negative]), config.margin)
-    place = torch.full((len(cache),), -1, device=chosen.device)
-    place[chosen] = torch.arange(len(chosen), device=chosen.device)
-    first, second, weight = _steps(cache, chosen, config)
-    size = (len(chosen), len(chosen))
-    upper = sparse.coo_matrix((weight.cpu().numpy(), (first.cpu().numpy(), second.cpu().numpy())), shape=size)
-    graph = (upper + upper.T).tocsr()
+    graph = _graph(cache, chosen, config)
     fixed = np.zeros(len(chosen), bool)
-    values = prior[chosen].float().cpu().numpy().copy()
+    values = prior[chosen].float().cpu().numpy()
     for voxels, value in ((negative, 0), (positive, 1)):
-        fixed[place[voxels].cpu().numpy()] = True
-        values[place[voxels].cpu().numpy()] = value
-    values[~fixed] = _solve(graph, values, fixed, config.prior)
+        place = find(chosen, voxels).cpu().numpy()
+        fixed[place] = True
+        values[place] = value
     found = torch.zeros(len(cache))
-    found[chosen.cpu()] = torch.from_numpy(values)
+    found[chosen.cpu()] = torch.from_numpy(_solve(graph, values, fixed, config.prior))
     return found
 
 
@@ -77,66 +74,96 @@ def _around(cache: VoxelCache, marked: Tensor, margin: float) -> Tensor:
     return ((coords >= low - reach) & (coords <= high + reach)).all(dim=-1).nonzero()[:, 0]
 
 
-def _steps(cache: VoxelCache, chosen: Tensor, config: WalkerConfig) -> tuple[Tensor, Tensor, Tensor]:
-    """Pairs (E,), (E,) int32 of neighbours among the chosen voxels, and how willingly a walker steps (E,) float32."""
-    grid, keys = cache.grid, cache.keys[chosen]
-    coords = grid.coords_of(keys)
-    lab = torch.from_numpy(rgb2lab(cache.colors[chosen].cpu().numpy()[None] / 255)[0] / 100).float().to(keys.device)
-    pairs = []
-    for step in offsets(half=True).to(keys.device):
-        there = find(keys, grid.keys(coords + step))
-        one = (there >= 0).nonzero()[:, 0]
-        pairs.append((one.int(), there[one].int(), float(step.abs().sum()) ** 0.5))
-    direction = _surface_directions(grid.centres(coords), [pair[:2] for pair in pairs])
-    weights = []
-    for one, other, length in pairs:
-        for i, j in zip(one.long().split(CHUNK), other.long().split(CHUNK), strict=True):
-            features = cache.features[chosen[i]].float() - cache.features[chosen[j]].float()
-            turn = 1 - (direction[i] * direction[j]).sum(dim=-1).abs()
-            exponent = features.square().sum(dim=-1) / config.sigma_f + turn / config.sigma_n
-            exponent = exponent + (lab[i] - lab[j]).square().sum(dim=-1) / config.sigma_c
-            weights.append((-exponent).exp() / length + config.floor)
-    first, second = (torch.cat([pair[side] for pair in pairs]) for side in (0, 1))
-    return first, second, torch.cat(weights)
+def _graph(cache: VoxelCache, chosen: Tensor, config: WalkerConfig) -> sparse.csr_matrix:
+    """How willingly a walker steps between neighbours among the chosen voxels: (M, M) float32, upper triangle."""
+    graph = reciprocal_lengths(cache, chosen)
+    colors = cache.colors[chosen].cpu().numpy()
+    lab = rgb2lab(colors[None] / np.float32(255))[0] / 100
+    direction = surface_directions(cache.grid.coords_of(cache.keys[chosen]).cpu().numpy(), graph)
+    about = torch.from_numpy(np.concatenate([lab, direction], axis=1, dtype=np.float32))
+    places, second, weights = chosen.cpu(), torch.from_numpy(graph.indices), torch.from_numpy(graph.data)
+    for rows in torch.arange(len(chosen)).split(CHUNK):
+        part = slice(*graph.indptr[[rows[0], rows[-1] + 1]])
+        i = rows.repeat_interleave(torch.from_numpy(np.diff(graph.indptr[rows[0] : rows[-1] + 2])))
+        j = second[part].long()
+        apart = squared_differences(cache.features, places[i].to(chosen.device), places[j].to(chosen.device)).cpu()
+        one, other = about[i], about[j]
+        exponent = apart / config.sigma_f + (one[:, :3] - other[:, :3]).square().sum(dim=-1) / config.sigma_c
+        exponent += (1 - (one[:, 3:] * other[:, 3:]).sum(dim=-1).abs()) / config.sigma_n
+        weights[part] = (-exponent).exp() * weights[part] + config.floor  # the values of `graph`
+    return graph
 
 
-def _surface_directions(points: Tensor, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """(M, 3) unit normals, of unknown sign, of the surface through points (M, 3): of the plane through those around."""
-    points = points - points.mean(dim=0)
-    ones = torch.ones_like(points[:, :1])
-    # 1, x, y, z and the products of x, y, z: their sums over the surroundings give mean and covariance.
-    moments = torch.cat([ones, points, (points[:, :, None] * points[:, None]).flatten(1)], dim=-1).double()
+def reciprocal_lengths(cache: VoxelCache, chosen: Tensor) -> sparse.csr_matrix:
+    """One by the distance between neighbours, in voxels, among the chosen ones: (M, M) float32, upper triangle."""
+    keys = cache.keys[chosen]
+    reciprocal = (offsets(half=True).float().norm(dim=-1) ** -1).numpy()
+    columns, values, counts = [], [], [np.zeros(1, np.int32)]
+    for rows in torch.arange(len(keys), device=keys.device).split(CHUNK):
+        table = neighbours(cache.grid, keys, rows, half=True).cpu().numpy()
+        there = table >= 0
+        columns.append(table[there])  # ascending, as the steps are
+        values.append(np.broadcast_to(reciprocal, table.shape)[there])
+        counts.append(there.sum(axis=1, dtype=np.int32))
+    starts = np.concatenate(counts).cumsum(dtype=np.int32)
+    return sparse.csr_matrix((np.concatenate(values), np.concatenate(columns), starts), shape=(len(keys),) * 2)
+
+
+def surface_directions(coords: np.ndarray, graph: sparse.csr_matrix) -> np.ndarray:
+    """Unit normals, of unknown sign, of the surface: of the plane through the voxels around each.
+
+    Args:
+        coords: (M, 3) int32.
+        graph: (M, M) upper triangle, of which only the places of the entries matter.
+
+    Returns:
+        (M, 3) float32.
+    """
+    upper = sparse.csr_matrix((np.ones(graph.nnz, np.int32), graph.indices, graph.indptr), shape=graph.shape)
+    lower = upper.T
+    x, y, z = (coords - (coords.min(axis=0) + coords.max(axis=0)) // 2).T
+    # Their sums over the surroundings give mean and covariance; whole numbers, so that no digit is lost.
+    moments = np.stack([np.ones_like(x), x, y, z, x * x, x * y, x * z, y * y, y * z, z * z], axis=1)
     for _ in range(NORMAL_ROUNDS):
-        summed = moments.clone()
-        for one, other in pairs:
-            summed.index_add_(0, one, moments[other.long()])
-            summed.index_add_(0, other, moments[one.long()])
-        moments = summed
-    count, mean = moments[:, :1], moments[:, 1:4] / moments[:, :1]
-    covariance = (moments[:, 4:] / count).view(-1, 3, 3) - mean[:, :, None] * mean[:, None]
-    return torch.linalg.eigh(covariance).eigenvectors[:, :, 0].float()
+        summed = upper @ moments
+        summed += lower @ moments
+        moments += summed
+    directions = np.empty((len(coords), 3), np.float32)
+    for start in range(0, len(coords), CHUNK):
+        mean = moments[start : start + CHUNK, 1:] / moments[start : start + CHUNK, :1]
+        products = mean[:, [3, 4, 5, 4, 6, 7, 5, 7, 8]].reshape(-1, 3, 3)
+        covariance = products - mean[:, :3, None] * mean[:, None, :3]
+        directions[start : start + CHUNK] = np.linalg.eigh(covariance)[1][:, :, 0]
+    return directions
 
 
 def _solve(graph: sparse.csr_matrix, values: np.ndarray, fixed: np.ndarray, prior: float) -> np.ndarray:
-    """The harmonic function with priors: for each free voxel, the mean of its neighbours' values and its own prior.
+    """The harmonic function with priors: at each free voxel, the mean of its neighbours' values and its own prior.
 
     Args:
-        graph: (M, M) symmetric weights.
+        graph: (M, M) weights, upper triangle.
         values: (M,) of the fixed voxels, and the priors of the free ones.
         fixed: (M,) bool.
         prior: weight of the priors.
 
     Returns:
-        Values of the free voxels, in [0, 1].
+        (M,) float32 in [0, 1].
     """
-    free = ~fixed
-    start = values[free]
-    # A free voxel without neighbours and without prior keeps its value.
-    degree = np.maximum(np.asarray(graph.sum(axis=1)).ravel()[free] + prior, 1e-9)
-    between = graph[free][:, free]
-    target = prior * start + graph[free][:, fixed] @ values[fixed]
-    size = (len(start), len(start))
-    system = LinearOperator(size, matvec=lambda x: degree * x - between @ x, dtype=np.float32)  # type: ignore[call-arg]
-    jacobi = LinearOperator(size, matvec=lambda x: x / degree, dtype=np.float32)  # type: ignore[call-arg]
-    found, _ = cg(system, target, x0=start, rtol=TOLERANCE, maxiter=MAX_STEPS, M=jacobi)
-    return found.clip(0, 1).astype(np.float32)
+    lower = graph.T
+    ones = np.ones(len(values), np.float32)
+    degree = graph @ ones + lower @ ones + np.float32(prior)
+    fixed = fixed | (degree == 0)  # without neighbours and without prior a voxel keeps its value
+    degree = np.where(fixed, np.float32(1), degree)
+    free = (~fixed).astype(np.float32)
+    start, known = free * values, fixed * values
+    target = free * (np.float32(prior) * start + graph @ known + lower @ known)
+    # Fixed voxels are unknowns that are zero, so that the graph need not be taken apart.
+    system = _operator(lambda x: degree * x - free * (graph @ x + lower @ x), len(values))
+    found, _ = cg(
+        system, target, x0=start, rtol=TOLERANCE, maxiter=MAX_STEPS, M=_operator(lambda x: x / degree, len(values))
+    )
+    return np.where(fixed, values, found).clip(0, 1).astype(np.float32)
+
+
+def _operator(apply: Callable[[np.ndarray], np.ndarray], size: int) -> LinearOperator:
+    return LinearOperator((size, size), matvec=apply, dtype=np.float32)  # type: ignore[call-arg]
