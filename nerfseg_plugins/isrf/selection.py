@@ -5,8 +5,7 @@ from typing import Optional
 
 import numpy as np
 import torch
-from scipy import ndimage, sparse
-from scipy.sparse.csgraph import connected_components
+from scipy import ndimage
 from torch import Tensor
 
 from nerfseg_plugins.errors import InputError
@@ -16,7 +15,7 @@ from nerfseg_plugins.isrf.lifting import StrokePoints
 from nerfseg_plugins.isrf.queries import centroids, squared_distance
 from nerfseg_plugins.isrf.select_config import SelectConfig
 from nerfseg_plugins.isrf.solid import VoxelSet
-from nerfseg_plugins.isrf.voxels import find, offsets
+from nerfseg_plugins.isrf.voxels import CHUNK, find, neighbours, offsets
 from nerfseg_plugins.isrf.walker import walk
 
 EVERYTHING = 0.99
@@ -108,20 +107,15 @@ def pieces_with(cache: VoxelCache, mask: Tensor, on: Tensor) -> Tensor:
     """
     chosen = mask.nonzero()[:, 0]
     keys = cache.keys[chosen]
-    coords = cache.grid.coords_of(keys)
-    ones, others = [], []
-    for step in offsets(half=True).to(keys.device):
-        there = find(keys, cache.grid.keys(coords + step))
-        ones.append((there >= 0).nonzero()[:, 0])
-        others.append(there[ones[-1]])
-    one, other = torch.cat(ones).cpu().numpy(), torch.cat(others).cpu().numpy()
-    graph = sparse.coo_matrix((np.ones(len(one), bool), (one, other)), shape=(len(chosen),) * 2)
-    _, piece = connected_components(graph, directed=False)
-    piece = torch.from_numpy(piece).to(chosen.device)
-    starts = find(chosen, on)
-    kept = torch.zeros_like(mask)
-    kept[chosen[torch.isin(piece, piece[starts[starts >= 0]])]] = True
-    return kept
+    reached = torch.zeros_like(chosen, dtype=torch.bool)
+    news = find(chosen, on)
+    news = news[news >= 0].unique()
+    while len(news):
+        reached[news] = True
+        beside = [neighbours(cache.grid, keys, some) for some in news.split(CHUNK)]
+        news = torch.cat([some[some >= 0].unique() for some in beside]).unique().long()
+        news = news[~reached[news]]
+    return torch.zeros_like(mask).index_fill_(0, chosen[reached], True)
 
 
 def solid(cache: VoxelCache, mask: Tensor, smooth: bool = True) -> VoxelSet:
@@ -147,9 +141,10 @@ def solid(cache: VoxelCache, mask: Tensor, smooth: bool = True) -> VoxelSet:
     empty[place] = False
     owned = np.zeros(empty.shape, bool)
     owned[place] = mask[inside].cpu().numpy()
-    nearest = ndimage.distance_transform_edt(empty, return_distances=False, return_indices=True)
-    filled = torch.from_numpy(owned[tuple(nearest)]).to(coords.device)
-    return VoxelSet.of_coords(grid, filled.nonzero() + low, smooth)
+    nearest = np.asarray(ndimage.distance_transform_edt(empty, return_distances=False, return_indices=True))
+    filled = torch.from_numpy(np.stack([owned[tuple(slab)] for slab in nearest.swapaxes(0, 1)]))
+    x, y, z = low.tolist()
+    return VoxelSet.of_box(grid, (x, y, z), filled.to(coords.device), smooth)
 
 
 def _marked(cache: VoxelCache, places: Tensor) -> Tensor:

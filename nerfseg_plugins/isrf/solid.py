@@ -19,7 +19,7 @@ SMOOTH_THRESHOLD = 0.5
 class VoxelSet:
     """Voxels of a grid, dense in the box that holds them.
 
-    Build one with `of_coords` or `of_dense`, which crop.
+    Build one with `of_coords`, `of_dense` or `of_box`, which crop.
     """
 
     grid: VoxelGrid
@@ -55,7 +55,20 @@ class VoxelSet:
         """The set that a bool array (X, Y, Z) over the whole grid marks."""
         if tuple(occupied.shape) != tuple(grid.shape):
             raise ValueError(f"the array has shape {tuple(occupied.shape)}, the grid {grid.shape}")
-        return cls.of_coords(grid, occupied.nonzero(), smooth)
+        return cls.of_box(grid, (0, 0, 0), occupied, smooth)
+
+    @classmethod
+    def of_box(
+        cls, grid: VoxelGrid, offset: tuple[int, int, int], occupied: Tensor, smooth: bool = False
+    ) -> "VoxelSet":
+        """The set that a bool array (X, Y, Z) over a box of the grid marks; `offset` is the box's first voxel."""
+        if not bool(occupied.any()):
+            return cls.of_coords(grid, torch.zeros(0, 3, dtype=torch.long, device=occupied.device), smooth)
+        used = [occupied.amax(dim=axes).nonzero()[:, 0] for axes in ((1, 2), (0, 2), (0, 1))]
+        low, high = ([int(places[end]) for places in used] for end in (0, -1))
+        cropped = occupied[tuple(slice(first, last + 1) for first, last in zip(low, high, strict=True))].clone()
+        x, y, z = (start + first for start, first in zip(offset, low, strict=True))
+        return cls(grid, (x, y, z), cropped, smooth)
 
     def __len__(self) -> int:
         """Number of voxels."""
