@@ -76,8 +76,10 @@ class Benchmark:
     """Of the strokes."""
     objects: int = 8
     """So many objects of a room, the largest ones."""
-    geometry: Optional[Path] = None
+    room_geometry: Optional[Path] = None
     """room-a: config.yml of a run on the same data, whose geometry is taken over instead of trained."""
+    fox_geometry: Optional[Path] = None
+    """The same for fox."""
 
     def main(self) -> None:
         """Run the parts and print their figures."""
@@ -287,7 +289,7 @@ def room_a(benchmark: Benchmark, folder: Path) -> dict[str, Any]:
     """The photoreal room with classical features."""
     data = DATA / "room_a"
     features = classical_features(data, folder / "features" / "room-a")
-    run = isrf_run(folder, "room-a", data, features, pretrained=benchmark.geometry)
+    run = isrf_run(folder, "room-a", data, features, pretrained=benchmark.room_geometry)
     return strokes_and_masks(benchmark, run, lambda image: data / "masks" / f"{image.stem}.png")
 
 
@@ -345,14 +347,22 @@ def dtu(benchmark: Benchmark, folder: Path) -> dict[str, Any]:
     return result
 
 
-DTU_MODEL: dict[str, Any] = {"geometry_steps": 5000}
+DTU_MODEL: dict[str, Any] = {
+    "geometry_steps": 6000,
+    # White that saturates would else become a hole that the background shows through.
+    "background_color": "random",
+    "max_res": 768,
+    "num_proposal_samples_per_ray": (64,),
+    "num_nerf_samples_per_ray": 24,
+    "distortion_loss_mult": 0.01,
+}
 
 
 def fox(benchmark: Benchmark, folder: Path) -> dict[str, Any]:
     """A phone capture: the fox's masks, and the scene without it, for people to look at."""
     data = DATA / "fox"
     features = classical_features(data, folder / "features" / "fox")
-    run = isrf_run(folder, "fox", data, features)
+    run = isrf_run(folder, "fox", data, features, pretrained=benchmark.fox_geometry)
     config = run.folder / "config.yml"
     del run
     options = StrokeOptions(strokes=(STROKES / "fox.json",))
@@ -372,7 +382,7 @@ def speed(benchmark: Benchmark, folder: Path) -> dict[str, Any]:
     """One query on 128 voxels a side, sparse and dense."""
     data = DATA / "room_a"
     features = classical_features(data, folder / "features" / "room-a")
-    run = isrf_run(folder, "room-a", data, features, pretrained=benchmark.geometry)
+    run = isrf_run(folder, "room-a", data, features, pretrained=benchmark.room_geometry)
     cache = run.pipeline.model.voxel_cache(  # type: ignore[operator]
         run.dataset("train").cameras, CacheConfig(resolution=128)
     )
@@ -398,7 +408,7 @@ def print_figures(part: str, result: dict[str, Any]) -> None:
     """One line of figures for each way to select."""
     for method in ("walker", "bilateral", "seed"):
         for name in ("one_view", "two_views"):
-            if found := result.get(method, {}).get(name):
+            if found := dict(result.get(method, {})).get(name):
                 print(
                     f"{part} {method} {name}: IoU {found['iou']:.3f} (over all views {found['iou_of_object']:.3f}), "
                     f"accuracy {found['accuracy']:.4f}, {result[method]['seconds_per_query']:.1f} s a query"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, label
 from skimage.graph import route_through_array
 
 from nerfseg_plugins.isrf.strokes import Stroke, polyline_inside, stamp_polyline
@@ -75,7 +75,7 @@ def stroke_around(mask: np.ndarray, view: int, seed: int) -> Stroke:
     return Stroke(view, False, _within(stamp_polyline(path, RADIUS, mask.shape), ~mask))
 
 
-def correction(mask: np.ndarray, found: np.ndarray, view: int, seed: int, smallest: int = 60) -> list[Stroke]:
+def correction(mask: np.ndarray, found: np.ndarray, view: int, seed: int, smallest: int = 10) -> list[Stroke]:
     """What a person draws who sees a result: one stroke on what it lacks and one on what it has too much.
 
     Where there is little to correct, the strokes go on the object and around it.
@@ -85,14 +85,26 @@ def correction(mask: np.ndarray, found: np.ndarray, view: int, seed: int, smalle
         found: (H, W) bool, the result.
         view: the view.
         seed: of the draws.
-        smallest: pixels that are worth a stroke.
+        smallest: pixels, beside those at its outline, from which on a mistake is worth a stroke.
     """
-    lacking, extra = mask & ~found, found & ~mask
-    strokes = [stroke_on(lacking if lacking.sum() >= smallest else mask, view, seed)]
-    if extra.sum() < smallest:
+    lacking, extra = (_thick(wrong, smallest) for wrong in (mask & ~found, found & ~mask))
+    strokes = [stroke_on(lacking if lacking.any() else mask, view, seed)]
+    if not extra.any():
         return [*strokes, stroke_around(mask, view, seed)]
     path = polyline_inside(extra, seed, VERTICES, MARGIN)
     return [*strokes, Stroke(view, False, _within(stamp_polyline(path, RADIUS, mask.shape), ~mask))]
+
+
+def _thick(mask: np.ndarray, smallest: int) -> np.ndarray:
+    """The largest piece of a mask without its thin parts; empty where less is left than a person would care for."""
+    inner = distance_transform_edt(mask) > MARGIN  # type: ignore[operator]
+    pieces, count = label(inner)  # type: ignore[misc]
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
+    if not count or sizes.max() < smallest:
+        return np.zeros_like(mask)
+    # What the erosion took from around this piece comes back.
+    near = distance_transform_edt(pieces != 1 + int(sizes.argmax())) <= MARGIN  # type: ignore[operator]
+    return mask & near
 
 
 def _within(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
