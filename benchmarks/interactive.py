@@ -94,7 +94,7 @@ class Benchmark:
                 "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
                 "threads": torch.get_num_threads(),
                 "torch": torch.__version__,
-                "seed": self.seed,
+                "strokes_seed": self.seed,
                 "split": self.split,
             }
             write_json(folder / f"{part}.json", result)
@@ -408,7 +408,7 @@ def print_figures(part: str, result: dict[str, Any]) -> None:
     """One line of figures for each way to select."""
     for method in ("walker", "bilateral", "seed"):
         for name in ("one_view", "two_views"):
-            if found := dict(result.get(method, {})).get(name):
+            if found := result.get(method, {}).get(name):
                 print(
                     f"{part} {method} {name}: IoU {found['iou']:.3f} (over all views {found['iou_of_object']:.3f}), "
                     f"accuracy {found['accuracy']:.4f}, {result[method]['seconds_per_query']:.1f} s a query"

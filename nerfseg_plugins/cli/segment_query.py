@@ -14,14 +14,11 @@ from nerfseg_plugins.isrf.select_config import SelectConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nerfseg_plugins.isrf.cache import CacheConfig, VoxelCache
+    from nerfseg_plugins.isrf.cache import VoxelCache
     from nerfseg_plugins.isrf.lifting import StrokePoints
     from nerfseg_plugins.isrf.solid import VoxelSet
     from nerfseg_plugins.isrf.strokes import Stroke
     from nerfseg_plugins.scene.run import Run
-
-VOXELS = "voxels.npz"
-"""File in a run's folder: the voxels that strokes select from, which take a while to find."""
 
 
 @dataclass
@@ -123,6 +120,7 @@ def select_object(
         InputError: strokes lie on empty space, words cannot be used, or nothing or everything is selected.
     """
     from nerfseg_plugins.isrf.cache import CacheConfig
+    from nerfseg_plugins.isrf.kept import kept_voxels
     from nerfseg_plugins.isrf.selection import select, solid
 
     with clock("lift"):
@@ -131,7 +129,7 @@ def select_object(
         relevancy = words_of(run, query)
     settings = CacheConfig() if resolution is None else CacheConfig(resolution=resolution)
     with clock("cache"):
-        cache = voxels_of(run, settings)
+        cache = kept_voxels(model, run.dataset("train").cameras, settings, run.folder, print)
     with clock("select"):
         positive, negative = (
             together(points, relevancy(cache, words))
@@ -151,33 +149,6 @@ def select_object(
         total=len(cache),
         resolution=settings.resolution,
     )
-
-
-def voxels_of(run: "Run", config: "CacheConfig") -> "VoxelCache":
-    """The voxels of a run's surfaces: those that an earlier command has left in RUN/voxels.npz, or made now and left.
-
-    Raises:
-        InputError: the training views see no surface, or the file cannot be written.
-    """
-    from nerfseg_plugins.isrf.cache import VoxelCache
-    from nerfseg_plugins.isrf.edit_file import fingerprint
-
-    model: Any = run.pipeline.model
-    path, made_from = run.folder / VOXELS, f"{fingerprint(model)} {config}"
-    if path.is_file():
-        try:
-            return VoxelCache.load(path, made_from, model.device)
-        except InputError:
-            print(f"{path} is of other weights or another resolution, or damaged: it is made anew")
-    print("looking for the surfaces of the scene ...")
-    cache = model.voxel_cache(run.dataset("train").cameras, config)
-    try:
-        cache.save(path, made_from)
-    except OSError as error:
-        raise InputError(
-            f"{path} could not be written ({error}); free space, or copy the run to a place of your own"
-        ) from error
-    return cache
 
 
 def together(*parts: "Optional[StrokePoints]") -> "Optional[StrokePoints]":

@@ -16,6 +16,7 @@ from nerfseg_plugins.isrf.edit_file import checked_name, fingerprint, load_edits
 from nerfseg_plugins.isrf.edits import Action
 from nerfseg_plugins.isrf.growing import Kernel, grow
 from nerfseg_plugins.isrf.interaction import DrawnStroke, History, Interaction, Shown, alpha_of
+from nerfseg_plugins.isrf.kept import kept_voxels
 from nerfseg_plugins.isrf.lifting import lift
 from nerfseg_plugins.isrf.make_edit import Color, Vector, make_edit
 from nerfseg_plugins.isrf.queries import centroids
@@ -49,6 +50,7 @@ class Workbench:
         self._access = access
         self._doing = doing
         self._history = History()
+        self._kept: Optional[tuple[CacheConfig, VoxelCache]] = None
         self._solid: Optional[tuple[Tensor, VoxelSet]] = None  # the last one: it is shown, edited, shown again
 
     @property
@@ -128,9 +130,15 @@ class Workbench:
         Raises:
             InputError: no surfaces are seen.
         """
-        self._doing("Looking for the surfaces of the scene, which takes up to a minute the first time")
-        with self._access.alone(self.model, reading=True):
-            return self.model.voxel_cache(self._access.cameras, config)
+        access, trains = self._access, self._access.trains
+        if self._kept is None or self._kept[0] != config or trains:
+            self._doing("Looking for the surfaces of the scene")
+            with access.alone(self.model, reading=True):
+                if trains:  # other weights in a moment: not worth keeping
+                    return self.model.voxel_cache(access.cameras, config)
+                found = kept_voxels(self.model, access.cameras, config, access.folder, self._doing)
+            self._kept = (config, found)
+        return self._kept[1]
 
     def select(self, config: SelectConfig, voxels: CacheConfig, min_alpha: float) -> str:
         """Select what the strokes lie on.

@@ -15,6 +15,7 @@ from nerfseg_plugins.cli import segment_query
 from nerfseg_plugins.cli.segment import Segment
 from nerfseg_plugins.cli.segment_strokes import drawn, lift_strokes, views_of
 from nerfseg_plugins.errors import InputError
+from nerfseg_plugins.isrf.kept import VOXELS
 from nerfseg_plugins.isrf.stroke_files import Drawing, read_strokes, write_strokes
 from nerfseg_plugins.isrf.strokes import polyline_inside
 from nerfseg_plugins.scene.run import Run, load_run, render_views
@@ -85,7 +86,7 @@ def refused(message: str, config: Path, *flags: Any, **options: Any) -> str:
 
 def files_of(config: Path) -> dict[Path, int]:
     """All files of a run with the time of their last change, but for what only spares time."""
-    files = (path for path in config.parent.rglob("*") if path.is_file() and path.name != segment_query.VOXELS)
+    files = (path for path in config.parent.rglob("*") if path.is_file() and path.name != VOXELS)
     return {path: path.stat().st_mtime_ns for path in files}
 
 
@@ -159,7 +160,7 @@ def test_voxels_are_found_once(config: Path, loaded: Run, strokes: Path, monkeyp
         segment(config, "--strokes", strokes, "--overwrite", name="once")
         return json.loads((config.parent / "edits" / "once" / "segment.json").read_text())["voxels"]["scene"]
 
-    found, path = count(), config.parent / segment_query.VOXELS
+    found, path = count(), config.parent / VOXELS
     model = loaded.pipeline.model
     with monkeypatch.context() as patch:
         patch.setattr(model, "voxel_cache", lambda *_: pytest.fail("there was a file"))

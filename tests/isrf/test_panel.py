@@ -479,14 +479,15 @@ def test_no_callback_waits_for_a_rendering_and_no_rendering_meets_a_change(panel
 
 
 def test_the_surface_is_looked_for_beside_renderings_but_never_beside_training(panel, served, model, monkeypatch):
-    seen = []
+    seen, config = [], CacheConfig(resolution=24)
+    found = model.voxel_cache(panel._bench._access.cameras, config)
     monkeypatch.setattr(
-        model, "voxel_cache", lambda *_: seen.append((served.train_lock.locked(), model.training)) or panel.state.cache
+        model, "voxel_cache", lambda *_: seen.append((served.train_lock.locked(), model.training)) or found
     )
-    panel._bench.cache(CacheConfig())
+    panel._bench.cache(config)
     monkeypatch.setattr(served, "trainer", SimpleNamespace(training_state="training"))
     model.train()
-    panel._bench.cache(CacheConfig())
+    panel._bench.cache(config)
     assert seen == [(False, False), (True, False)] and model.training
     model.eval()
 
