@@ -129,7 +129,7 @@ def select_object(
         relevancy = words_of(run, query)
     settings = CacheConfig() if resolution is None else CacheConfig(resolution=resolution)
     with clock("cache"):
-        cache = kept_voxels(model, run.dataset("train").cameras, settings, run.folder, print)
+        cache = kept_voxels(run.pipeline.model, run.dataset("train").cameras, settings, run.folder, print)
     with clock("select"):
         positive, negative = (
             together(points, relevancy(cache, words))
