@@ -92,8 +92,11 @@ class VoxelGrid:
 
     def coords_of(self, keys: Tensor) -> Tensor:
         """Voxels (..., 3) int32 of keys (...)."""
-        rest = keys // self.shape[2]
-        return torch.stack([rest // self.shape[1], rest % self.shape[1], keys % self.shape[2]], dim=-1).int()
+        coords = torch.empty(*keys.shape, 3, dtype=torch.int32, device=keys.device)
+        coords[..., 0] = keys // (self.shape[1] * self.shape[2])
+        coords[..., 1] = keys // self.shape[2] % self.shape[1]
+        coords[..., 2] = keys % self.shape[2]
+        return coords
 
 
 def find(keys: Tensor, wanted: Tensor) -> Tensor:

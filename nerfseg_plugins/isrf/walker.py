@@ -8,7 +8,7 @@ author's "Multilabel Random Walker Image Segmentation Using Prior Models", 2005)
 system.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 
 import numpy as np
@@ -23,7 +23,10 @@ from nerfseg_plugins.isrf.cache import VoxelCache
 from nerfseg_plugins.isrf.select_config import WalkerConfig
 from nerfseg_plugins.isrf.voxels import find, neighbours, offsets, squared_differences
 
-CHUNK = 1 << 15
+CHUNK = 1 << 13
+"""Voxels whose links are looked at at once."""
+SLAB = 1 << 16
+"""Voxels whose surface directions are fitted at once."""
 TOLERANCE = 1e-4
 """Relative residual at which the system counts as solved; what counts is on which side of a half a voxel is."""
 MAX_STEPS = 500
@@ -77,64 +80,82 @@ def _around(cache: VoxelCache, marked: Tensor, margin: float) -> Tensor:
 def _graph(cache: VoxelCache, chosen: Tensor, config: WalkerConfig) -> sparse.csr_matrix:
     """How willingly a walker steps between neighbours among the chosen voxels: (M, M) float32, upper triangle."""
     graph = reciprocal_lengths(cache, chosen)
+    about = np.empty((len(chosen), 6), np.float32)
     colors = cache.colors[chosen].cpu().numpy()
-    lab = rgb2lab(colors[None] / np.float32(255))[0] / 100
-    direction = surface_directions(cache.grid.coords_of(cache.keys[chosen]).cpu().numpy(), graph)
-    about = torch.from_numpy(np.concatenate([lab, direction], axis=1, dtype=np.float32))
-    places, second, weights = chosen.cpu(), torch.from_numpy(graph.indices), torch.from_numpy(graph.data)
-    for rows in torch.arange(len(chosen)).split(CHUNK):
-        part = slice(*graph.indptr[[rows[0], rows[-1] + 1]])
-        i = rows.repeat_interleave(torch.from_numpy(np.diff(graph.indptr[rows[0] : rows[-1] + 2])))
-        j = second[part].long()
-        apart = squared_differences(cache.features, places[i].to(chosen.device), places[j].to(chosen.device)).cpu()
-        one, other = about[i], about[j]
-        exponent = apart / config.sigma_f + (one[:, :3] - other[:, :3]).square().sum(dim=-1) / config.sigma_c
-        exponent += (1 - (one[:, 3:] * other[:, 3:]).sum(dim=-1).abs()) / config.sigma_n
-        weights[part] = (-exponent).exp() * weights[part] + config.floor  # the values of `graph`
+    for rows in _slices(len(chosen)):
+        about[rows, :3] = rgb2lab(colors[None, rows] / np.float32(255))[0] / 100
+    about[:, 3:] = surface_directions(cache.grid.coords_of(cache.keys[chosen]).cpu().numpy(), graph)
+    for rows in _slices(len(chosen)):
+        starts = graph.indptr[rows.start : rows.stop + 1]
+        part = slice(starts[0], starts[-1])
+        first = np.repeat(np.arange(rows.start, rows.stop), np.diff(starts))
+        second = graph.indices[part]
+        places = (chosen[torch.from_numpy(side).to(chosen.device)] for side in (first, second))
+        apart = squared_differences(cache.features, *places).cpu().numpy()
+        one, other = about[first], about[second]
+        exponent = apart / config.sigma_f + np.square(one[:, :3] - other[:, :3]).sum(axis=1) / config.sigma_c
+        exponent += (1 - np.abs(np.einsum("ij,ij->i", one[:, 3:], other[:, 3:]))) / config.sigma_n
+        graph.data[part] = np.exp(-exponent) * graph.data[part] + config.floor
     return graph
+
+
+def _slices(count: int, step: int = CHUNK) -> Iterator[slice]:
+    """A few rows at a time."""
+    return (slice(start, min(start + step, count)) for start in range(0, count, step))
 
 
 def reciprocal_lengths(cache: VoxelCache, chosen: Tensor) -> sparse.csr_matrix:
     """One by the distance between neighbours, in voxels, among the chosen ones: (M, M) float32, upper triangle."""
     keys = cache.keys[chosen]
     reciprocal = (offsets(half=True).float().norm(dim=-1) ** -1).numpy()
-    columns, values, counts = [], [], [np.zeros(1, np.int32)]
-    for rows in torch.arange(len(keys), device=keys.device).split(CHUNK):
-        table = neighbours(cache.grid, keys, rows, half=True).cpu().numpy()
-        there = table >= 0
-        columns.append(table[there])  # ascending, as the steps are
-        values.append(np.broadcast_to(reciprocal, table.shape)[there])
-        counts.append(there.sum(axis=1, dtype=np.int32))
-    starts = np.concatenate(counts).cumsum(dtype=np.int32)
-    return sparse.csr_matrix((np.concatenate(values), np.concatenate(columns), starts), shape=(len(keys),) * 2)
+    # Room for all that could be there: memory that is never written to is never taken.
+    room = len(keys) * len(reciprocal)
+    columns, values, starts = np.empty(room, np.int32), np.empty(room, np.float32), np.zeros(len(keys) + 1, np.int32)
+    count = 0
+    for rows in _slices(len(keys)):
+        some = torch.arange(rows.start, rows.stop, device=keys.device)
+        table = neighbours(cache.grid, keys, some, half=True).cpu().numpy()
+        row, step = np.nonzero(table >= 0)
+        columns[count : count + len(row)] = table[row, step]  # ascending, as the steps are
+        values[count : count + len(row)] = reciprocal[step]
+        starts[rows.start + 1 : rows.stop + 1] = count + np.bincount(row, minlength=len(table)).cumsum()
+        count += len(row)
+    return sparse.csr_matrix((values[:count], columns[:count], starts), shape=(len(keys),) * 2)
 
 
 def surface_directions(coords: np.ndarray, graph: sparse.csr_matrix) -> np.ndarray:
     """Unit normals, of unknown sign, of the surface: of the plane through the voxels around each.
 
     Args:
-        coords: (M, 3) int32.
-        graph: (M, M) upper triangle, of which only the places of the entries matter.
+        coords: (M, 3) int32, ascending in x, then y, then z.
+        graph: (M, M) upper triangle of the links between neighbours, of which only the places of the entries matter.
 
     Returns:
         (M, 3) float32.
     """
-    upper = sparse.csr_matrix((np.ones(graph.nnz, np.int32), graph.indices, graph.indptr), shape=graph.shape)
-    lower = upper.T
-    x, y, z = (coords - (coords.min(axis=0) + coords.max(axis=0)) // 2).T
-    # Their sums over the surroundings give mean and covariance; whole numbers, so that no digit is lost.
-    moments = np.stack([np.ones_like(x), x, y, z, x * x, x * y, x * z, y * y, y * z, z * z], axis=1)
-    for _ in range(NORMAL_ROUNDS):
-        summed = upper @ moments
-        summed += lower @ moments
-        moments += summed
     directions = np.empty((len(coords), 3), np.float32)
-    for start in range(0, len(coords), CHUNK):
-        mean = moments[start : start + CHUNK, 1:] / moments[start : start + CHUNK, :1]
+    for rows in _slices(len(coords), SLAB):
+        # A slice of the scene, with what the rounds reach on both sides of it: a part of the memory.
+        span = coords[rows.start, 0] - NORMAL_ROUNDS, coords[rows.stop - 1, 0] + NORMAL_ROUNDS
+        low, high = np.searchsorted(coords[:, 0], span[0]), np.searchsorted(coords[:, 0], span[1], side="right")
+        moments = _summed_moments(coords[low:high], graph[low:high, low:high])[rows.start - low : rows.stop - low]
+        mean = moments[:, 1:] / moments[:, :1]
         products = mean[:, [3, 4, 5, 4, 6, 7, 5, 7, 8]].reshape(-1, 3, 3)
         covariance = products - mean[:, :3, None] * mean[:, None, :3]
-        directions[start : start + CHUNK] = np.linalg.eigh(covariance)[1][:, :, 0]
+        directions[rows] = np.linalg.eigh(covariance)[1][:, :, 0]
     return directions
+
+
+def _summed_moments(coords: np.ndarray, graph: sparse.csr_matrix) -> np.ndarray:
+    """Sums (M, 10) int32 of 1, x, y, z, xx, xy, xz, yy, yz, zz over the voxels around each, round by round."""
+    upper = sparse.csr_matrix((np.ones(graph.nnz, np.int32), graph.indices, graph.indptr), shape=graph.shape)
+    lower = upper.T
+    # From the middle; whole numbers, so that no digit is lost.
+    x, y, z = (coords - (coords.min(axis=0) + coords.max(axis=0)) // 2).T
+    moments = np.stack([np.ones_like(x), x, y, z, x * x, x * y, x * z, y * y, y * z, z * z], axis=1)
+    for _ in range(NORMAL_ROUNDS):
+        moments = moments + upper @ moments + lower @ moments
+    return moments
 
 
 def _solve(graph: sparse.csr_matrix, values: np.ndarray, fixed: np.ndarray, prior: float) -> np.ndarray:
