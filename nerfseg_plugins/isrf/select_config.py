@@ -23,7 +23,7 @@ class WalkerConfig:
     softness: float = 0.1
     """Difference of squared feature distances, to the positive and to the negative strokes, that counts as clear."""
     margin: float = 0.5
-    """The walk goes as far beyond the strokes as this part of their extent."""
+    """The walk goes as far beyond the strokes as this part of their extent; everywhere where none is negative."""
 
 
 @dataclass(frozen=True)

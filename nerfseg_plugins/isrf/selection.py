@@ -54,11 +54,12 @@ def select(
     """
     if not config.tau >= 0:
         raise InputError(f"tau is {config.tau}; it must be 0 or more")
-    if positive.features.shape[-1] != cache.features.shape[-1]:
-        raise InputError(
-            f"the strokes' features have {positive.features.shape[-1]} channels and the voxels' "
-            f"{cache.features.shape[-1]}; make both from the same run"
-        )
+    for stroke in (positive, negative):
+        if stroke is not None and stroke.features.shape[-1] != cache.features.shape[-1]:
+            raise InputError(
+                f"the strokes' features have {stroke.features.shape[-1]} channels and the voxels' "
+                f"{cache.features.shape[-1]}; make both from the same run"
+            )
     towards = squared_distance(cache.features, centroids(positive.features, config.clusters, config.random_seed))
     away = torch.full_like(towards, torch.inf)
     if negative is not None and len(negative):

@@ -8,6 +8,7 @@ author's "Multilabel Random Walker Image Segmentation Using Prior Models", 2005)
 system.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 
@@ -46,7 +47,7 @@ def walk(cache: VoxelCache, positive: Tensor, negative: Tensor, prior: Tensor, c
         config: how the walker steps.
 
     Returns:
-        (N,) float32 on the CPU: 1 on positive strokes, 0 on negative ones, and 0 far from all strokes.
+        (N,) float32 on the CPU: 1 on positive strokes, 0 on negative ones, and where there are both kinds 0 far from all.
 
     Raises:
         InputError: a sigma or the softness is not positive, or another number is negative.
@@ -56,7 +57,8 @@ def walk(cache: VoxelCache, positive: Tensor, negative: Tensor, prior: Tensor, c
         low = entry.name.startswith("sigma") or entry.name == "softness"
         if not (value > 0 if low else value >= 0):
             raise InputError(f"walker.{entry.name} is {value}; it must be {'greater than 0' if low else '0 or more'}")
-    chosen = _around(cache, torch.cat([positive, negative]), config.margin)
+    # Without negative strokes nothing tells how far the object might reach.
+    chosen = _around(cache, torch.cat([positive, negative]), config.margin if len(negative) else math.inf)
     graph = _graph(cache, chosen, config)
     fixed = np.zeros(len(chosen), bool)
     values = prior[chosen].float().cpu().numpy()

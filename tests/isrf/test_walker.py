@@ -110,8 +110,10 @@ def test_far_from_all_strokes_nothing_belongs_to_the_object():
     """Strokes reach from 3 to 7, which are 5 voxels; half of that beyond are 2."""
     cache = chain(alike(20))
     config = replace(PLAIN, margin=0.5, prior=0.1)
-    found = walk(cache, torch.tensor([3, 7]), torch.empty(0, dtype=torch.long), torch.ones(20), config)
-    assert found.nonzero()[:, 0].tolist() == list(range(1, 10))
+    found = walk(cache, torch.tensor([3]), torch.tensor([7]), torch.ones(20), config)
+    assert found.nonzero()[:, 0].tolist() == [1, 2, 3, 4, 5, 6, 8, 9]
+    # Without a negative stroke nothing is too far.
+    assert bool((walk(cache, torch.tensor([3]), torch.tensor([7])[:0], torch.ones(20), config) > 0.99).all())
 
 
 def test_a_voxel_under_both_strokes_is_the_object_s():
