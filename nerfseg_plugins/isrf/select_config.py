@@ -16,9 +16,9 @@ class WalkerConfig:
     """Of colours in CIELAB, in hundreds."""
     sigma_n: float = 0.1
     """Of the directions of surfaces: what 1 - |cosine| is divided by."""
-    floor: float = 0.01
+    floor: float = 0.001
     """A step between neighbours is at least so likely, beside 1 between equal ones: things are in one piece."""
-    prior: float = 0.02
+    prior: float = 0.01
     """How much a voxel's own features count, beside 1 for an equal neighbour."""
     softness: float = 0.1
     """Difference of squared feature distances, to the positive and to the negative strokes, that counts as clear."""
