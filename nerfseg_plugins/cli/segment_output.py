@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 import numpy as np
 
-from nerfseg_plugins.cli.views import Split, output_names, rendered, with_progress
+from nerfseg_plugins.cli.views import Split, output_names, with_progress
 from nerfseg_plugins.errors import InputError
 
 if TYPE_CHECKING:
@@ -85,13 +85,15 @@ def write_masks(run: "Run", folder: Path, splits: Sequence[Split], edits: "Seque
 
     model: Any = run.pipeline.model
     count = 0
-    with showing(run, unedited(edits)):
+    with showing(run, edits):
         for split in splits:
+            cameras = run.dataset(split).cameras
             names = output_names([Path(path) for path in run.dataset(split).image_filenames], ".png")
-            for view in rendered(run, split, f"masks of {'train' if split == 'train' else 'held-out'} views"):
-                ids = model.predict_ids(view.outputs).cpu().numpy().astype(np.int32)
-                write_ids(folder / split / names[view.index], ids)
-                count += 1
+            text = f"masks of {'train' if split == 'train' else 'held-out'} views"
+            for index, name in enumerate(with_progress(names, len(names), text)):
+                ids = model.ids_in(cameras[index : index + 1]).cpu().numpy().astype(np.int32)
+                write_ids(folder / split / name, ids)
+            count += len(names)
     return count
 
 

@@ -1,15 +1,19 @@
-"""How parts of a scene are marked in pictures: what share of a ray lies in each, and in which colours."""
+"""How a scene is marked in pictures: what share of a ray lies in each part, and what is like a query, in colours."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
 import torch
+from nerfstudio.utils.colormaps import apply_float_colormap
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from nerfseg_plugins.isrf.edits import labels_at
 from nerfseg_plugins.isrf.solid import VoxelSet
 from nerfseg_plugins.scene.colors import palette
 
+GREY = 0.5
+"""Of what has no colour."""
 TINT = 0.6
 """Share of the marking colour in what is marked."""
 SEED_COLOR = (1.0, 1.0, 0.2)
@@ -24,6 +28,18 @@ class Marks(NamedTuple):
     """(R,) long: 1..E where more than half lies in one part, else 0."""
     colors: Tensor
     """(R, 3) the picture with the parts in their palette colours, and the seed in its own."""
+
+
+def shares_of(positions: Tensor, weights: Tensor, parts: Sequence[VoxelSet]) -> Tensor:
+    """What of each ray lies in each part: `Marks.shares`, with the arguments of `mark`."""
+    weights = weights.float() / weights.sum(dim=-1, keepdim=True).clamp_min(1e-9)
+    shares = weights.new_zeros(len(weights), len(parts) + 1)
+    return shares.scatter_add(1, labels_at(parts, positions), weights)[:, 1:]
+
+
+def ids_of(shares: Tensor) -> Tensor:
+    """Which part each ray belongs to: `Marks.ids` of `Marks.shares`."""
+    return ((shares > 0.5) * torch.arange(1, shares.shape[1] + 1, device=shares.device)).sum(dim=-1)
 
 
 def mark(
@@ -42,15 +58,27 @@ def mark(
         parts: E sets of voxels.
         seed: voxels that are marked over the others, and count for nothing.
     """
-    weights = weights.float() / weights.sum(dim=-1, keepdim=True).clamp_min(1e-9)
-    shares = rgb.new_zeros(len(rgb), len(parts) + 1, dtype=torch.float32)
-    shares = shares.scatter_add(1, labels_at(parts, positions), weights)[:, 1:]
-    ids = ((shares > 0.5) * torch.arange(1, len(parts) + 1, device=rgb.device)).sum(dim=-1)
+    shares = shares_of(positions, weights, parts)
     colors = rgb
     if parts:
         paint = torch.from_numpy(palette(len(parts) + 1)[1:]).to(shares) / 255
         colors = rgb * (1 - TINT * shares.sum(dim=-1, keepdim=True)) + TINT * shares @ paint
     if seed is not None:
-        share = TINT * (weights * seed.contains(positions)).sum(dim=-1, keepdim=True)
+        share = TINT * shares_of(positions, weights, [seed])
         colors = torch.lerp(colors, colors.new_tensor(SEED_COLOR).expand_as(colors), share.to(colors))
-    return Marks(shares, ids, colors)
+    return Marks(shares, ids_of(shares), colors)
+
+
+def likeness_colors(features: Tensor, query: Optional[Tensor], met: Tensor) -> Tensor:
+    """Colours (R, 3) of the cosine to the nearest of a query, blue to red.
+
+    Args:
+        features: (R, C) of unit length.
+        query: (K, C) of any length; None or K = 0 makes all grey.
+        met: (R, 1) bool, the rays that meet something; the others are grey.
+    """
+    grey = features.new_full((len(features), 3), GREY)
+    if query is None or not len(query):
+        return grey
+    cosine = (features.detach() @ normalize(query.to(features), dim=-1).T).amax(dim=-1, keepdim=True)
+    return torch.where(met, apply_float_colormap(cosine.clamp(0, 1), "turbo").to(grey), grey)

@@ -8,9 +8,8 @@ from typing import Any, Optional
 
 import torch
 from nerfstudio.cameras.cameras import Cameras
-from nerfstudio.cameras.rays import Frustums, RaySamples
+from nerfstudio.cameras.rays import Frustums, RayBundle, RaySamples
 from nerfstudio.field_components.field_heads import FieldHeadNames
-from nerfstudio.utils.colormaps import apply_float_colormap
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -18,7 +17,7 @@ from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.isrf.cache import CacheConfig, VoxelCache, build_cache
 from nerfseg_plugins.isrf.edit_file import fingerprint, load_edits
 from nerfseg_plugins.isrf.edits import DensityFn, Edit, edited_density, edited_field, hides_the_rest
-from nerfseg_plugins.isrf.marks import mark
+from nerfseg_plugins.isrf.marks import GREY, ids_of, likeness_colors, mark, shares_of
 from nerfseg_plugins.isrf.panel import SegmentPanel
 from nerfseg_plugins.isrf.solid import VoxelSet
 from nerfseg_plugins.scene.colors import BACKGROUND_COLOR, PCABasis
@@ -29,7 +28,6 @@ MIN_ACCUMULATION = 0.2
 POSITIONS = 4096
 """Trained positions that are remembered; the colours of features are fitted to them."""
 REMEMBERED_PER_STEP = 64
-GREY = 0.5
 
 
 @dataclass
@@ -141,7 +139,7 @@ class IsrfModel(HeadModel):
         return {
             "features": features,
             "feature_colormap": self._feature_colors(features, met),
-            "similarity_colormap": self._similarity_colors(features, met),
+            "similarity_colormap": likeness_colors(features, self.query, met),
             **self._marked(samples, met, scene["rgb"]),
         }
 
@@ -151,6 +149,23 @@ class IsrfModel(HeadModel):
         A ray has the id of that which most of what it meets belongs to.
         """
         return outputs["selection_id"][..., 0].round().long()
+
+    @torch.no_grad()
+    def ids_in(self, camera: Cameras) -> Tensor:
+        """Ids of a view as of `predict_ids`, in the scene as it was trained: nothing is removed or moved.
+
+        Colours and features are not computed, so it takes a fraction of the time of all outputs.
+
+        Args:
+            camera: one camera (batch of 1), scene frame.
+
+        Returns:
+            (H, W) long.
+        """
+        rays = camera.to(self.device).generate_rays(camera_indices=0, keep_shape=True)
+        flat, size = rays.flatten(), self.config.eval_num_rays_per_chunk
+        ids = [self._ids_along(flat[start : start + size]) for start in range(0, len(flat), size)]
+        return torch.cat(ids).view(rays.shape)
 
     def why_no_ids(self) -> Optional[str]:
         """One sentence on why there are no ids; None when there are."""
@@ -249,10 +264,24 @@ class IsrfModel(HeadModel):
         density, geo = self.field.get_density(samples)
         return density, geo, self.field.get_outputs(samples, density_embedding=geo)[FieldHeadNames.RGB]
 
+    def _parts(self) -> list[VoxelSet]:
+        """What is marked, in the order of ids."""
+        return [edit.voxels for edit in self.edits] + ([] if self.selected is None else [self.selected])
+
+    def _ids_along(self, rays: RayBundle) -> Tensor:
+        """Ids (R,) of what rays meet in the scene as it was trained."""
+        rays = rays if self.collider is None else self.collider(rays)
+        ray_samples, _, _ = self.proposal_sampler(rays, density_fns=self.density_fns)
+        density, geo = self.field.get_density(ray_samples)
+        weights = ray_samples.get_weights(density)
+        # Whether a ray meets anything is up to all samples, what it meets to those that the head sees.
+        met = self.renderer_accumulation(weights=weights) >= MIN_ACCUMULATION
+        samples = self._heaviest(ray_samples, weights, geo, ray_samples.frustums.get_positions())
+        return ids_of(shares_of(samples.positions, samples.weights[..., 0] * met, self._parts()))
+
     def _marked(self, samples: FrozenSamples, met: Tensor, rgb: Tensor) -> dict[str, Tensor]:
         """What of the rays' samples is marked: the edits' parts and the selection."""
-        parts = [edit.voxels for edit in self.edits] + ([] if self.selected is None else [self.selected])
-        marks = mark(samples.positions, samples.weights[..., 0] * met, rgb, parts, self.seeded)
+        marks = mark(samples.positions, samples.weights[..., 0] * met, rgb, self._parts(), self.seeded)
         shares = marks.shares if self.selected is None else marks.shares[:, -1:]
         return {
             "selection": shares.sum(dim=-1, keepdim=True),
@@ -292,10 +321,3 @@ class IsrfModel(HeadModel):
         basis = self.feature_basis()
         grey = torch.full_like(features[:, :3], GREY)
         return grey if basis is None else torch.where(met, basis.project(features.detach()), grey)
-
-    def _similarity_colors(self, features: Tensor, met: Tensor) -> Tensor:
-        grey = features.new_full((len(features), 3), GREY)
-        if self.query is None or not len(self.query):
-            return grey
-        cosine = (features.detach() @ normalize(self.query.to(features), dim=-1).T).amax(dim=-1, keepdim=True)
-        return torch.where(met, apply_float_colormap(cosine.clamp(0, 1), "turbo").to(grey), grey)

@@ -2,17 +2,19 @@
 
 import pytest
 import torch
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.utils.colormaps import ColormapOptions, apply_colormap
 
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.isrf.edits import Edit
-from nerfseg_plugins.isrf.marks import SEED_COLOR, TINT
-from nerfseg_plugins.isrf.model import GREY
+from nerfseg_plugins.isrf.marks import GREY, SEED_COLOR, TINT
+from nerfseg_plugins.isrf.solid import VoxelSet
+from nerfseg_plugins.isrf.voxels import VoxelGrid
 from nerfseg_plugins.scene.colors import palette
 from nerfseg_plugins.scene.head_model import FrozenSamples
 from nerfseg_plugins.scene.run import load_run, render_views
 
-from .boxes import BLUE, FRONT, GLOSSY, MIDDLE, RED, WALL, box_model, cast, voxels_of
+from .boxes import BLUE, FRONT, GLOSSY, GRID, MIDDLE, RED, WALL, box_model, cast, voxels_of
 from .conftest import FEATURE_DIM
 
 ASIDE, UP = (-0.9, 0.6, 0.0), (-0.9, 0.0, 0.9)
@@ -202,6 +204,65 @@ def test_without_a_selection_there_are_no_ids():
     assert model.why_no_ids() is None
 
 
+def looking_on(width: int, height: int) -> Cameras:
+    """A camera at the start of `MIDDLE`, looking along +x: columns run towards -y, rows towards -z."""
+    c2w = torch.tensor([[[0.0, 0, -1, -0.9], [-1, 0, 0, 0], [0, 1, 0, 0]]])
+    return Cameras(c2w, fx=20.0, fy=20.0, cx=width / 2, cy=height / 2, width=width, height=height)
+
+
+def test_ids_of_a_view_are_those_of_its_picture():
+    """Also over several chunks, and where the head sees 2 of 64 samples."""
+    model = box_model(eval_num_rays_per_chunk=100, head_samples_per_ray=2)
+    model.edits, model.selected = [Edit("wall", voxels_of(WALL))], voxels_of(FRONT)
+    camera = looking_on(30, 22)
+    found = model.ids_in(camera)
+    assert found.shape == (22, 30) and found.dtype == torch.long
+    assert torch.equal(found, model.predict_ids(model.get_outputs_for_camera(camera)))
+    # The front box, the wall behind it, and what is beside the wall's end.
+    assert [int(found[11, column]) for column in (15, 24, 29)] == [2, 1, 0]
+
+
+def test_ids_of_a_view_are_about_the_scene_as_it_was_trained():
+    model, camera = box_model(), looking_on(30, 22)
+    aside = torch.eye(4)
+    aside[1, 3] = 0.4
+    wall = Edit("wall", voxels_of(WALL))
+    model.edits = [wall, Edit("front", voxels_of(FRONT))]
+    expected = model.ids_in(camera)
+    for action in ("remove", "keep", "move"):
+        model.edits = [wall, Edit("front", voxels_of(FRONT), action, transform=aside)]
+        assert torch.equal(model.ids_in(camera), expected), action
+        assert not torch.equal(model.predict_ids(model.get_outputs_for_camera(camera)), expected), action
+
+
+def test_ids_of_a_view_end_where_rays_meet_too_little(monkeypatch):
+    """As those of the picture do: what a ray absorbs counts with all samples, of which the head sees two."""
+    from nerfseg_plugins.isrf import model as module
+
+    model, camera = box_model(head_samples_per_ray=2), looking_on(6, 4)
+    steps = torch.arange(40)
+    model.selected = VoxelSet.of_coords(GRID, torch.cartesian_prod(steps, steps, steps))
+    boxes = model.field.get_density
+
+    def fog(ray_samples):
+        """A ray absorbs 1 - exp(-0.5), by many samples alike."""
+        density, geo = boxes(ray_samples)
+        if ray_samples.deltas is None:  # of single points, for the colours of features
+            return density, geo
+        return torch.full_like(density, 0.5) / ray_samples.deltas.sum(dim=-2, keepdim=True), geo
+
+    monkeypatch.setattr(model.field, "get_density", fog)
+    with torch.no_grad():
+        outputs = model.get_outputs_for_camera(camera)
+    absorbed = 1 - torch.exp(torch.tensor(-0.5))
+    torch.testing.assert_close(outputs["accumulation"][..., 0], absorbed.expand(4, 6), atol=1e-4, rtol=0)
+    for least, expected in ((float(absorbed) - 0.01, 1), (float(absorbed) + 0.01, 0)):
+        monkeypatch.setattr(module, "MIN_ACCUMULATION", least)
+        found = model.ids_in(camera)
+        assert torch.equal(found, model.predict_ids(model.get_outputs_for_camera(camera)))
+        assert found.unique().tolist() == [expected]
+
+
 # A real run ----------------------------------------------------------------------------------------------------------
 
 
@@ -220,6 +281,19 @@ def test_outputs_can_be_shown(isrf_run):
                 assert shown.shape == (36, 48, 3) and torch.isfinite(shown).all(), name
     lengths = view.outputs["features"].norm(dim=-1)
     torch.testing.assert_close(lengths, torch.ones_like(lengths))
+
+
+def test_ids_of_a_real_view_are_those_of_its_picture(isrf_run):
+    run = load_run(isrf_run)
+    model, camera = run.pipeline.model, run.dataset("val").cameras[0:1]
+    low, high = torch.full((3,), -0.4), torch.full((3,), 0.4)
+    grid = VoxelGrid((-1.0, -1.0, -1.0), 0.1, (20, 20, 20), contracted=False)
+    coords = torch.cartesian_prod(*[torch.arange(20)] * 3)
+    centres = grid.centres(coords)
+    model.selected = VoxelSet.of_coords(grid, coords[((centres > low) & (centres < high)).all(dim=-1)])
+    found = model.ids_in(camera)
+    assert 0 < int(found.sum()) < found.numel()
+    assert torch.equal(found, model.predict_ids(model.get_outputs_for_camera(camera)))
 
 
 def test_the_cache_is_made_once_and_again_when_more_is_learned(isrf_run):
