@@ -211,12 +211,13 @@ def compare(run: Run, split: Literal["train", "val"], views: Sequence[View], par
 
     Returns:
         `iou` and `accuracy`, means over all pairs of object and view that shows it; `iou_of_object`, over the pixels of
-        all views together; and all by object.
+        all views together; `by_object`; and `covers`, which share of the other objects each mask takes.
     """
     cameras = run.dataset(split).cameras
     ious: dict[int, list[float]] = {one: [] for one in parts}
     hits: dict[int, list[float]] = {one: [] for one in parts}
     sums = {one: np.zeros(2) for one in parts}
+    covered = {one: {other: np.zeros(2) for other in parts if other != one} for one in parts}
     for view in with_progress(views, len(views), "masks"):
         found = masks_in(run, cameras[view.index : view.index + 1], list(parts.values()))
         known = view.ids >= 0
@@ -225,6 +226,8 @@ def compare(run: Run, split: Literal["train", "val"], views: Sequence[View], par
             both, either = (mask & truth & known).sum(), ((mask | truth) & known).sum()
             sums[one] += both, either
             hits[one].append(float((mask == truth)[known].mean()))
+            for other, pixels in covered[one].items():
+                pixels += (mask & (view.ids == other)).sum(), (view.ids == other).sum()
             if truth.sum() >= SMALLEST:
                 ious[one].append(float(both / either))
     return {
@@ -232,6 +235,10 @@ def compare(run: Run, split: Literal["train", "val"], views: Sequence[View], par
         "accuracy": float(np.mean([value for one in hits.values() for value in one])),
         "iou_of_object": float(np.mean([both / max(either, 1) for both, either in sums.values()])),
         "by_object": {str(one): float(np.mean(values)) for one, values in ious.items()},
+        "covers": {
+            str(one): {str(other): float(taken / max(seen, 1)) for other, (taken, seen) in others.items()}
+            for one, others in covered.items()
+        },
     }
 
 
@@ -301,7 +308,11 @@ def alike(benchmark: Benchmark, folder: Path) -> dict[str, Any]:
     Features(data=data, source="labels").main()
     run = isrf_run(folder, "alike", data, data / "features" / "labels", geometry_steps=3000)
     result = strokes_and_masks(benchmark, run, lambda image: data / "masks" / f"{image.stem}.png")
-    return result | {"twins": twins(data)}
+    pairs = [(a, b) for found in twins(data).values() for a in found for b in found if a != b]
+    for method in benchmark.methods:
+        covers = result[method]["one_view"]["covers"]
+        result[f"{method}_share_of_twin"] = max(covers[str(a)][str(b)] for a, b in pairs if str(b) in covers[str(a)])
+    return result
 
 
 ALIKE_SEED = 4

@@ -66,6 +66,9 @@ def test_commands_in_order(world: Path, monkeypatch: pytest.MonkeyPatch) -> None
     poses = ("poses/poses.json", "poses/convergence.png", "track/overlay.mp4", "benchmark.json", "selfsup/metrics.json")
     for made in ("metrics.json", "ns-eval.json", "cloud.ply", "instances.mp4", "room/masks_noisy", *poses):
         assert (world / made).exists(), made
+    edited = next(world.glob("outputs/*/isrf-tiny/*/thing.yml")).parent
+    assert (edited / "edits" / "thing.npz").is_file() and len(list(edited.glob("edits/thing/masks/*/*.png"))) == 13
+    assert len(list((world / "without").rglob("*.png"))) == 3
     direct = sorted(path.read_bytes() for path in (world / "masks").glob("*.png"))
     through_colours = sorted(path.read_bytes() for path in (world / "masks-of-renders").rglob("*.png"))
     assert direct == through_colours, "colours of ns-render turn back into the ids that export writes"
