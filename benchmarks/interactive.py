@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Optional
+from typing import Any, Literal, Optional
 
 import numpy as np
 import torch
@@ -136,7 +136,8 @@ def classical_features(data: Path, folder: Path, downscale_factor: Optional[int]
     return folder
 
 
-class View(NamedTuple):
+@dataclass(frozen=True)
+class View:
     """A view with its truth."""
 
     index: int
@@ -376,7 +377,7 @@ def fox(benchmark: Benchmark, folder: Path) -> dict[str, Any]:
     run = isrf_run(folder, "fox", data, features, pretrained=benchmark.fox_geometry)
     config = run.folder / "config.yml"
     del run
-    options = StrokeOptions(strokes=(STROKES / "fox.json",))
+    options = StrokeOptions(strokes=[STROKES / "fox.json"])
     Segment(
         load_config=config,
         name="fox",

@@ -54,7 +54,7 @@ def _worth(mask: np.ndarray) -> float:
 def stroke_on(mask: np.ndarray, view: int, seed: int) -> Stroke:
     """A polyline inside a mask, away from its outline."""
     path = polyline_inside(mask, seed, VERTICES, MARGIN)
-    return Stroke(view, True, _within(stamp_polyline(path, RADIUS, mask.shape), mask))
+    return Stroke(view, True, _within(_brush(path, mask), mask))
 
 
 def stroke_around(mask: np.ndarray, view: int, seed: int) -> Stroke:
@@ -72,7 +72,7 @@ def stroke_around(mask: np.ndarray, view: int, seed: int) -> Stroke:
     for start, end in pairwise(drawn):
         steps, _ = route_through_array(cost, tuple(start), tuple(end), fully_connected=True, geometric=True)
         path += [(int(column), int(row)) for row, column in steps if ring[row, column]]
-    return Stroke(view, False, _within(stamp_polyline(path, RADIUS, mask.shape), ~mask))
+    return Stroke(view, False, _within(_brush(path, mask), ~mask))
 
 
 def correction(mask: np.ndarray, found: np.ndarray, view: int, seed: int, smallest: int = 10) -> list[Stroke]:
@@ -92,7 +92,13 @@ def correction(mask: np.ndarray, found: np.ndarray, view: int, seed: int, smalle
     if not extra.any():
         return [*strokes, stroke_around(mask, view, seed)]
     path = polyline_inside(extra, seed, VERTICES, MARGIN)
-    return [*strokes, Stroke(view, False, _within(stamp_polyline(path, RADIUS, mask.shape), ~mask))]
+    return [*strokes, Stroke(view, False, _within(_brush(path, mask), ~mask))]
+
+
+def _brush(path: list[tuple[int, int]], mask: np.ndarray) -> np.ndarray:
+    """(P, 2) pixels, row and column, of a stroke in an image of the mask's size."""
+    height, width = mask.shape
+    return stamp_polyline(path, RADIUS, (height, width))
 
 
 def _thick(mask: np.ndarray, smallest: int) -> np.ndarray:
