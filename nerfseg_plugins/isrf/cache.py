@@ -6,6 +6,7 @@ in half precision: 0.2 GB for a million.
 """
 
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -115,14 +116,29 @@ class VoxelCache:
                 nx, ny, nz = (int(value) for value in stored["shape"])
                 grid = VoxelGrid((x, y, z), float(stored["edge"]), (nx, ny, nz), bool(stored["contracted"]))
                 arrays = {name: torch.from_numpy(stored[name]).to(device) for name in _ARRAYS}
-        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            _check_arrays(arrays)
+        except (OSError, KeyError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(f"{path} is no readable voxel cache ({error}); {mend}") from error
         if made_from != fingerprint:
             raise InputError(f"{path} was made from other weights; {mend}")
         return cls(grid, **arrays)
 
 
-_ARRAYS = ("keys", "features", "latents", "colors", "density")
+_ARRAYS = {
+    "keys": (torch.int64, 1),
+    "features": (torch.float16, 2),
+    "latents": (torch.float16, 2),
+    "colors": (torch.uint8, 2),
+    "density": (torch.float16, 1),
+}
+"""Type and number of axes of a cache's tensors."""
+
+
+def _check_arrays(arrays: Mapping[str, Tensor]) -> None:
+    for name, (kind, axes) in _ARRAYS.items():
+        array = arrays[name]
+        if array.dtype != kind or array.ndim != axes or len(array) != len(arrays["keys"]):
+            raise ValueError(f"{name} has type {array.dtype} and shape {tuple(array.shape)}")
 
 
 @torch.no_grad()
