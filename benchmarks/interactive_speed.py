@@ -7,6 +7,7 @@ everything is imported and has run on a few voxels.
 """
 
 import json
+import math
 import platform
 import shutil
 import statistics
@@ -57,6 +58,8 @@ MIB = 1 << 20
 def made_up_cache(side: int, voxels: Optional[int] = None, seed: int = 0) -> tuple[VoxelCache, Tensor]:
     """Five walls and eight hollow spheres, two to three voxels thick, each with features of its own and noise.
 
+    The features of a part change from bottom to top, by a squared distance of 1: a seed does not hold all of it.
+
     Args:
         side: voxels along a side.
         voxels: leave out those beyond so many.
@@ -83,13 +86,14 @@ def made_up_cache(side: int, voxels: Optional[int] = None, seed: int = 0) -> tup
         parts.append(part.reshape(-1)[there])
     found, part = torch.from_numpy(np.concatenate(keys))[:voxels], torch.from_numpy(np.concatenate(parts))[:voxels]
     generator = torch.Generator().manual_seed(seed)
-    looks = normalize(torch.randn(5 + SPHERES, CHANNELS, generator=generator), dim=-1)
+    looks, tops = normalize(torch.randn(2, 5 + SPHERES, CHANNELS, generator=generator), dim=-1)
     latents = torch.rand(5 + SPHERES, LATENTS, generator=generator).half()
     colors = (255 * torch.rand(5 + SPHERES, 3, generator=generator)).byte()
     features = torch.empty(len(found), CHANNELS, dtype=torch.float16)
-    for rows, some in zip(features.split(1 << 14), part.split(1 << 14), strict=True):
+    for rows, key, some in zip(*(each.split(1 << 13) for each in (features, found, part.int())), strict=True):
         noise = 0.05 * torch.randn(len(some), CHANNELS, generator=generator)
-        rows[:] = normalize(looks[some.long()] + noise, dim=-1)
+        height = (key % side / side)[:, None]  # at 60 degrees from bottom to top a unit vector has moved by 1
+        rows[:] = normalize(looks[some] + math.sqrt(3) * height * tops[some] + noise, dim=-1)
     grid = VoxelGrid((-1.0, -1.0, -1.0), 2 / side, (side, side, side), contracted=False)
     density = torch.full((len(found),), 100.0, dtype=torch.float16)
     return VoxelCache(grid, found, features, latents[part.int()], colors[part.int()], density), part

@@ -39,5 +39,5 @@ def centroids(features: Tensor, clusters: int, seed: int = 0) -> Tensor:
 
 def squared_distance(features: Tensor, queries: Tensor, chunk: int = 1 << 13) -> Tensor:
     """Squared Euclidean distance (N,) float32 from unit features (N, C) to the nearest of unit queries (K, C)."""
-    parts = [2 - 2 * (part.float() @ queries.T).amax(dim=-1) for part in features.split(chunk)]
+    parts = [2 - 2 * (queries @ part.float().T).amax(dim=0) for part in features.split(chunk)]
     return torch.cat(parts).clamp_min(0) if parts else features.new_zeros(0, dtype=torch.float32)

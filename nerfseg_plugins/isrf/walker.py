@@ -47,7 +47,7 @@ def walk(cache: VoxelCache, positive: Tensor, negative: Tensor, prior: Tensor, c
         config: how the walker steps.
 
     Returns:
-        (N,) float32 on the CPU: 1 on positive strokes, 0 on negative ones, and where there are both kinds 0 far from all.
+        (N,) float32 on the CPU: 1 on positive strokes, 0 on negative ones; where there are both, 0 far from all.
 
     Raises:
         InputError: a sigma or the softness is not positive, or another number is negative.
