@@ -156,7 +156,7 @@ def views_of(run: Run, split: Literal["train", "val"], mask_of: Callable[[Path],
 
 
 @dataclass
-class Session:
+class Canvas:
     """A scene that strokes are drawn in."""
 
     run: Run
@@ -264,7 +264,7 @@ def strokes_and_masks(
     objects = objects or largest(train, benchmark.objects)
     result: dict[str, Any] = {"voxels": len(cache)}
     for method in benchmark.methods:
-        session = Session(run, cache, method)
+        canvas = Canvas(run, cache, method)
         rounds: list[dict[int, VoxelSet]] = [{}, {}]
         for one in objects:
             masks = [view.ids == one for view in train]
@@ -273,16 +273,16 @@ def strokes_and_masks(
                 stroke_on(masks[first], first, benchmark.seed),
                 stroke_around(masks[first], first, benchmark.seed),
             ]
-            rounds[0][one] = session.shown(session.query(strokes))
+            rounds[0][one] = canvas.shown(canvas.query(strokes))
             if second:
                 other = choose_other_view(masks, forward, first)
                 camera = run.dataset("train").cameras[other : other + 1]
                 seen = masks_in(run, camera, [rounds[0][one]])[0]
                 strokes += correction(masks[other], seen, other, benchmark.seed + 1)
-                rounds[1][one] = session.shown(session.query(strokes))
+                rounds[1][one] = canvas.shown(canvas.query(strokes))
         result[method] = {
             "one_view": compare(run, benchmark.split, views, rounds[0]),
-            "seconds_per_query": float(np.median(session.seconds)),
+            "seconds_per_query": float(np.median(canvas.seconds)),
         }
         if second:
             result[method]["two_views"] = compare(run, benchmark.split, views, rounds[1])
@@ -352,9 +352,9 @@ def dtu(benchmark: Benchmark, folder: Path) -> dict[str, Any]:
     result: dict[str, Any] = {"voxels": len(cache), "stroke_views": [first, other]}
     views = [View(index, mask.astype(np.int32)) for index, mask in enumerate(truth) if index not in (first, other)]
     for method in benchmark.methods:
-        session = Session(run, cache, method)
-        found = {1: session.shown(session.query(strokes))}
-        result[method] = {"two_views": compare(run, "train", views, found), "seconds_per_query": session.seconds[0]}
+        canvas = Canvas(run, cache, method)
+        found = {1: canvas.shown(canvas.query(strokes))}
+        result[method] = {"two_views": compare(run, "train", views, found), "seconds_per_query": canvas.seconds[0]}
         print(method, result[method], flush=True)
     return result
 
