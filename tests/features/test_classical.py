@@ -11,7 +11,7 @@ import pytest
 from nerfseg_plugins.features.classical import MAX_CELLS, ClassicalFeatures, diffuse, gradient_histograms, grid_of, pool
 from nerfseg_plugins.features.pca import unit
 
-ROOM = Path(os.environ.get("NERFSEG_DATA", "/nonexistent")) / "room_a"
+ROOM = Path(os.environ.get("NERFSEG_DATA") or Path(__file__).parents[3] / "shared" / "data") / "room_a"
 
 
 def describe(image: np.ndarray) -> np.ndarray:
@@ -116,7 +116,7 @@ def test_an_image_takes_a_third_of_a_second() -> None:
         cv2.setNumThreads(threads)
 
 
-@pytest.mark.skipif(not ROOM.is_dir(), reason="NERFSEG_DATA has no room_a")
+@pytest.mark.skipif(not ROOM.is_dir(), reason="there is no room_a (set NERFSEG_DATA)")
 def test_parts_of_a_room_are_told_apart() -> None:
     """Cosine of two pixels ranks pairs of one part before pairs of two objects, across two views."""
     from PIL import Image
