@@ -39,5 +39,7 @@ def centroids(features: Tensor, clusters: int, seed: int = 0) -> Tensor:
 
 def squared_distance(features: Tensor, queries: Tensor, chunk: int = 1 << 13) -> Tensor:
     """Squared Euclidean distance (N,) float32 from unit features (N, C) to the nearest of unit queries (K, C)."""
-    parts = [2 - 2 * (queries @ part.float().T).amax(dim=0) for part in features.split(chunk)]
-    return torch.cat(parts).clamp_min(0) if parts else features.new_zeros(0, dtype=torch.float32)
+    found = torch.empty(len(features), device=features.device)
+    for part, some in zip(found.split(chunk), features.split(chunk), strict=True):
+        torch.amax(queries @ some.float().T, dim=0, out=part)
+    return found.mul_(-2).add_(2).clamp_min_(0)

@@ -22,7 +22,7 @@ from torch import Tensor
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.isrf.cache import VoxelCache
 from nerfseg_plugins.isrf.select_config import WalkerConfig
-from nerfseg_plugins.isrf.voxels import find, neighbours, offsets, squared_differences
+from nerfseg_plugins.isrf.voxels import VoxelGrid, find, neighbours, offsets, squared_differences
 
 CHUNK = 1 << 13
 """Voxels whose links are looked at at once."""
@@ -73,32 +73,38 @@ def walk(cache: VoxelCache, positive: Tensor, negative: Tensor, prior: Tensor, c
 
 def _around(cache: VoxelCache, marked: Tensor, margin: float) -> Tensor:
     """(M,) long, ascending: the voxels in the box of the marked ones, enlarged on all sides by a part of its extent."""
-    coords = cache.coords
-    low, high = coords[marked].amin(dim=0), coords[marked].amax(dim=0)
+    coords = cache.grid.coords_of(cache.keys[marked])
+    low, high = coords.amin(dim=0), coords.amax(dim=0)
     reach = margin * (high - low + 1).amax()
-    return ((coords >= low - reach) & (coords <= high + reach)).all(dim=-1).nonzero()[:, 0]
+    chosen = []
+    for start, keys in zip(range(0, len(cache), CHUNK), cache.keys.split(CHUNK), strict=True):
+        coords = cache.grid.coords_of(keys)
+        inside = ((coords >= low - reach) & (coords <= high + reach)).all(dim=-1)
+        chosen.append(start + inside.nonzero()[:, 0])
+    return torch.cat(chosen)
 
 
 def _graph(cache: VoxelCache, chosen: Tensor, config: WalkerConfig) -> sparse.csr_matrix:
     """How willingly a walker steps between neighbours among the chosen voxels: (M, M) float32, upper triangle."""
-    graph = reciprocal_lengths(cache, chosen)
-    about = np.empty((len(chosen), 6), np.float32)
-    colors = cache.colors[chosen].cpu().numpy()
+    keys = cache.keys[chosen]
+    linked = links(cache.grid, keys)
+    direction = surface_directions(cache.grid, keys, linked)
+    del keys  # a million voxels are walked over at times
+    lab = np.empty((len(chosen), 3), np.float32)
     for rows in _slices(len(chosen)):
-        about[rows, :3] = rgb2lab(colors[None, rows] / np.float32(255))[0] / 100
-    about[:, 3:] = surface_directions(cache.grid.coords_of(cache.keys[chosen]).cpu().numpy(), graph)
+        colors = cache.colors[chosen[rows]].cpu().numpy()
+        lab[rows] = rgb2lab(colors[None] / np.float32(255))[0] / 100
+    weights = np.empty(linked.nnz, np.float32)
     for rows in _slices(len(chosen)):
-        starts = graph.indptr[rows.start : rows.stop + 1]
+        starts = linked.indptr[rows.start : rows.stop + 1]
         part = slice(starts[0], starts[-1])
-        first = np.repeat(np.arange(rows.start, rows.stop), np.diff(starts))
-        second = graph.indices[part]
-        places = (chosen[torch.from_numpy(side).to(chosen.device)] for side in (first, second))
-        apart = squared_differences(cache.features, *places).cpu().numpy()
-        one, other = about[first], about[second]
-        exponent = apart / config.sigma_f + np.square(one[:, :3] - other[:, :3]).sum(axis=1) / config.sigma_c
-        exponent += (1 - np.abs(np.einsum("ij,ij->i", one[:, 3:], other[:, 3:]))) / config.sigma_n
-        graph.data[part] = np.exp(-exponent) * graph.data[part] + config.floor
-    return graph
+        one, other = np.repeat(np.arange(rows.start, rows.stop), np.diff(starts)), linked.indices[part]
+        places = (chosen[torch.from_numpy(side).to(chosen.device)] for side in (one, other))
+        exponent = squared_differences(cache.features, *places).cpu().numpy() / config.sigma_f
+        exponent += np.square(lab[one] - lab[other]).sum(axis=1) / config.sigma_c
+        exponent += (1 - np.abs(np.einsum("ij,ij->i", direction[one], direction[other]))) / config.sigma_n
+        weights[part] = np.exp(-exponent) / np.sqrt(linked.data[part], dtype=np.float32) + config.floor
+    return sparse.csr_matrix((weights, linked.indices, linked.indptr), shape=linked.shape)
 
 
 def _slices(count: int, step: int = CHUNK) -> Iterator[slice]:
@@ -106,58 +112,74 @@ def _slices(count: int, step: int = CHUNK) -> Iterator[slice]:
     return (slice(start, min(start + step, count)) for start in range(0, count, step))
 
 
-def reciprocal_lengths(cache: VoxelCache, chosen: Tensor) -> sparse.csr_matrix:
-    """One by the distance between neighbours, in voxels, among the chosen ones: (M, M) float32, upper triangle."""
-    keys = cache.keys[chosen]
-    reciprocal = (offsets(half=True).float().norm(dim=-1) ** -1).numpy()
+def links(grid: VoxelGrid, keys: Tensor) -> sparse.csr_matrix:
+    """Which voxels are neighbours.
+
+    Args:
+        grid: the grid.
+        keys: (M,) long, ascending: the voxels.
+
+    Returns:
+        (M, M) uint8, upper triangle: the squared distance of neighbours, in voxels: 1, 2 or 3.
+    """
+    squared = offsets(half=True).square().sum(dim=-1).numpy().astype(np.uint8)
     # Room for all that could be there: memory that is never written to is never taken.
-    room = len(keys) * len(reciprocal)
-    columns, values, starts = np.empty(room, np.int32), np.empty(room, np.float32), np.zeros(len(keys) + 1, np.int32)
+    room = len(keys) * len(squared)
+    columns, values, starts = np.empty(room, np.int32), np.empty(room, np.uint8), np.zeros(len(keys) + 1, np.int32)
     count = 0
     for rows in _slices(len(keys)):
         some = torch.arange(rows.start, rows.stop, device=keys.device)
-        table = neighbours(cache.grid, keys, some, half=True).cpu().numpy()
+        table = neighbours(grid, keys, some, half=True).cpu().numpy()
         row, step = np.nonzero(table >= 0)
         columns[count : count + len(row)] = table[row, step]  # ascending, as the steps are
-        values[count : count + len(row)] = reciprocal[step]
+        values[count : count + len(row)] = squared[step]
         starts[rows.start + 1 : rows.stop + 1] = count + np.bincount(row, minlength=len(table)).cumsum()
         count += len(row)
     return sparse.csr_matrix((values[:count], columns[:count], starts), shape=(len(keys),) * 2)
 
 
-def surface_directions(coords: np.ndarray, graph: sparse.csr_matrix) -> np.ndarray:
+def surface_directions(grid: VoxelGrid, keys: Tensor, linked: sparse.csr_matrix) -> np.ndarray:
     """Unit normals, of unknown sign, of the surface: of the plane through the voxels around each.
 
     Args:
-        coords: (M, 3) int32, ascending in x, then y, then z.
-        graph: (M, M) upper triangle of the links between neighbours, of which only the places of the entries matter.
+        grid: the grid.
+        keys: (M,) long, ascending: the voxels.
+        linked: (M, M) upper triangle, of which only the places of the entries matter.
 
     Returns:
         (M, 3) float32.
     """
-    directions = np.empty((len(coords), 3), np.float32)
-    for rows in _slices(len(coords), SLAB):
-        # A slice of the scene, with what the rounds reach on both sides of it: a part of the memory.
-        span = coords[rows.start, 0] - NORMAL_ROUNDS, coords[rows.stop - 1, 0] + NORMAL_ROUNDS
-        low, high = np.searchsorted(coords[:, 0], span[0]), np.searchsorted(coords[:, 0], span[1], side="right")
-        moments = _summed_moments(coords[low:high], graph[low:high, low:high])[rows.start - low : rows.stop - low]
-        mean = moments[:, 1:] / moments[:, :1]
-        products = mean[:, [3, 4, 5, 4, 6, 7, 5, 7, 8]].reshape(-1, 3, 3)
-        covariance = products - mean[:, :3, None] * mean[:, None, :3]
-        directions[rows] = np.linalg.eigh(covariance)[1][:, :, 0]
+    directions = np.empty((len(keys), 3), np.float32)
+    layer = grid.shape[1] * grid.shape[2]
+    for rows in _slices(len(keys), SLAB):
+        # A slab of the scene, with what the rounds reach on both sides of it: a part of the memory.
+        ends = torch.stack(
+            [keys[rows.start] // layer - NORMAL_ROUNDS, keys[rows.stop - 1] // layer + NORMAL_ROUNDS + 1]
+        )
+        low, high = torch.searchsorted(keys, ends * layer).tolist()
+        coords = grid.coords_of(keys[low:high]).cpu().numpy()
+        moments = _summed_moments(coords, linked[low:high, low:high], slice(rows.start - low, rows.stop - low))
+        for some in _slices(moments.shape[1]):
+            mean = moments[1:, some] / moments[0, some]
+            products = mean[[3, 4, 5, 4, 6, 7, 5, 7, 8]].T.reshape(-1, 3, 3)
+            covariance = products - mean[:3].T[:, :, None] * mean[:3].T[:, None, :]
+            directions[rows.start + some.start : rows.start + some.stop] = np.linalg.eigh(covariance)[1][:, :, 0]
     return directions
 
 
-def _summed_moments(coords: np.ndarray, graph: sparse.csr_matrix) -> np.ndarray:
-    """Sums (M, 10) int32 of 1, x, y, z, xx, xy, xz, yy, yz, zz over the voxels around each, round by round."""
-    upper = sparse.csr_matrix((np.ones(graph.nnz, np.int32), graph.indices, graph.indptr), shape=graph.shape)
+def _summed_moments(coords: np.ndarray, linked: sparse.csr_matrix, rows: slice) -> np.ndarray:
+    """Sums (10, M) int32 of 1, x, y, z, xx, xy, xz, yy, yz, zz over the voxels around some, round by round."""
+    upper = sparse.csr_matrix((np.ones(linked.nnz, np.int32), linked.indices, linked.indptr), shape=linked.shape)
     lower = upper.T
     # From the middle; whole numbers, so that no digit is lost.
     x, y, z = (coords - (coords.min(axis=0) + coords.max(axis=0)) // 2).T
-    moments = np.stack([np.ones_like(x), x, y, z, x * x, x * y, x * z, y * y, y * z, z * z], axis=1)
-    for _ in range(NORMAL_ROUNDS):
-        moments = moments + upper @ moments + lower @ moments
-    return moments
+    found = []
+    for one, other in ((1, 1), (x, 1), (y, 1), (z, 1), (x, x), (x, y), (x, z), (y, y), (y, z), (z, z)):
+        values = np.multiply(one, other, dtype=np.int32) * np.ones_like(x)
+        for _ in range(NORMAL_ROUNDS):
+            values = values + upper @ values + lower @ values
+        found.append(values[rows])
+    return np.stack(found)
 
 
 def _solve(graph: sparse.csr_matrix, values: np.ndarray, fixed: np.ndarray, prior: float) -> np.ndarray:
@@ -172,20 +194,35 @@ def _solve(graph: sparse.csr_matrix, values: np.ndarray, fixed: np.ndarray, prio
     Returns:
         (M,) float32 in [0, 1].
     """
-    lower = graph.T
-    ones = np.ones(len(values), np.float32)
-    degree = graph @ ones + lower @ ones + np.float32(prior)
+    degree = _sums(graph, np.ones(len(values), np.float32)) + np.float32(prior)
     fixed = fixed | (degree == 0)  # without neighbours and without prior a voxel keeps its value
-    degree = np.where(fixed, np.float32(1), degree)
-    free = (~fixed).astype(np.float32)
-    start, known = free * values, fixed * values
-    target = free * (np.float32(prior) * start + graph @ known + lower @ known)
-    # Fixed voxels are unknowns that are zero, so that the graph need not be taken apart.
-    system = _operator(lambda x: degree * x - free * (graph @ x + lower @ x), len(values))
+    degree[fixed] = 1
+    target = _sums(graph, fixed * values) + np.float32(prior) * values
+    target[fixed] = 0
+
+    def apply(x: np.ndarray) -> np.ndarray:
+        # Fixed voxels are unknowns that are zero, so that the graph need not be taken apart.
+        found = _sums(graph, x)
+        found[fixed] = 0
+        return np.subtract(degree * x, found, out=found)
+
     found, _ = cg(
-        system, target, x0=start, rtol=TOLERANCE, maxiter=MAX_STEPS, M=_operator(lambda x: x / degree, len(values))
+        _operator(apply, len(values)),
+        target,
+        x0=np.where(fixed, np.float32(0), values),
+        rtol=TOLERANCE,
+        maxiter=MAX_STEPS,
+        M=_operator(lambda x: x / degree, len(values)),
     )
-    return np.where(fixed, values, found).clip(0, 1).astype(np.float32)
+    found[fixed] = values[fixed]
+    return found.clip(0, 1, out=found)
+
+
+def _sums(graph: sparse.csr_matrix, values: np.ndarray) -> np.ndarray:
+    """The weighted sums (M,) of the neighbours' values."""
+    found = graph @ values
+    found += graph.T @ values
+    return found
 
 
 def _operator(apply: Callable[[np.ndarray], np.ndarray], size: int) -> LinearOperator:
