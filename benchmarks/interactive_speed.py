@@ -209,12 +209,24 @@ def _same(cache: VoxelCache, mask: Tensor, cells: Tensor) -> bool:
 
 
 def memory_of_million() -> dict[str, Any]:
-    """Peak growth of the resident set, MiB, by a cache of a million voxels, one query and its solid.
+    """Peak growth of the resident set, MiB, by a cache of a million voxels that is read, one query and its solid.
 
     Returns:
         for each query of `MEMORY`, and of the cache's tensors themselves.
     """
-    return {f"million_{key}": value for what in MEMORY for key, value in _measured(what).items()}
+    with tempfile.TemporaryDirectory() as temporary:
+        write_scene(Path(temporary) / "large", MILLION_SIDE, MILLION)
+        write_scene(Path(temporary) / "small", 32, None)
+        return {f"million_{key}": value for what in MEMORY for key, value in _measured(what, temporary).items()}
+
+
+def write_scene(folder: Path, side: int, voxels: Optional[int]) -> None:
+    """A made-up cache, a stroke on one of its spheres and one on a wall, as files."""
+    cache, part = made_up_cache(side, voxels)
+    cache.save(folder / "voxels.npz", "made-up")
+    for name, place in (("positive", (part == 6).nonzero()[0, 0]), ("negative", (part == 0).nonzero()[-1, 0])):
+        stroke = stroke_at(cache, int(place))
+        np.savez(folder / f"{name}.npz", features=stroke.features.numpy(), points=stroke.points.numpy())
 
 
 def feature_memory() -> dict[str, Any]:
@@ -264,22 +276,23 @@ MEMORY = {
 voxels; the last selects all of them, without a negative stroke."""
 
 
-def _measure_query(what: str, side: int, voxels: Optional[int]) -> dict[str, Any]:
+def _measure_query(what: str, folder: Path) -> dict[str, Any]:
     baseline = _forget_peak()
-    cache, part = made_up_cache(side, voxels)
-    positive = stroke_at(cache, int((part == 6).nonzero()[0, 0]))
-    negative = stroke_at(cache, int((part == 0).nonzero()[-1, 0]))
-    cached = _resident("VmHWM") - baseline
-    after = _forget_peak()
+    cache = VoxelCache.load(folder / "voxels.npz", "made-up")
+    positive, negative = (_read_stroke(folder / f"{name}.npz") for name in ("positive", "negative"))
     found: Selected = select(cache, positive, None if what == "everything" else negative, MEMORY[what])
     volume = solid(cache, found.mask)
-    peak = max(_resident("VmHWM"), after) - baseline
     return {
-        f"{what}_mib": max(peak, cached),
+        f"{what}_mib": _resident("VmHWM") - baseline,
         f"{what}_cache_mib": cache.num_bytes / MIB,
         f"{what}_selected": int(found.mask.sum()),
         f"{what}_solid_voxels": len(volume),
     }
+
+
+def _read_stroke(path: Path) -> StrokePoints:
+    with np.load(path) as stored:
+        return StrokePoints(torch.from_numpy(stored["features"]), torch.from_numpy(stored["points"]))
 
 
 def _measure_features(root: Path) -> dict[str, Any]:
@@ -300,8 +313,9 @@ def main() -> None:
     elif arguments[0] == "features":
         print(json.dumps(_measure_features(Path(arguments[1]))))
     else:
-        _measure_query(arguments[0], 32, None)  # what is loaded and kept by the first call does not count
-        print(json.dumps(_measure_query(arguments[0], MILLION_SIDE, MILLION)))
+        folder = Path(arguments[1])
+        _measure_query(arguments[0], folder / "small")  # what is loaded and kept by the first call does not count
+        print(json.dumps(_measure_query(arguments[0], folder / "large")))
 
 
 if __name__ == "__main__":
