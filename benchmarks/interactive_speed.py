@@ -137,7 +137,9 @@ class Timed:
         return cls(result, statistics.median(walls), statistics.median(cpus))
 
 
-def query_speed(cache: VoxelCache, queries: int = 3, repeats: int = 5, seed: int = 0) -> dict[str, Any]:
+def query_speed(
+    cache: VoxelCache, queries: int = 5, repeats: int = 5, seed: int = 0, tau: float = 0.1
+) -> dict[str, Any]:
     """One query, K-means to convergence, on the voxels of a surface and on the dense grid, in turns.
 
     Args:
@@ -145,13 +147,14 @@ def query_speed(cache: VoxelCache, queries: int = 3, repeats: int = 5, seed: int
         queries: so many objects are asked for, each by a positive stroke somewhere and a negative one elsewhere.
         repeats: calls of the fast formulation, for a median.
         seed: of where the strokes are.
+        tau: of the seeds; less than usual, so that much is left to grow.
 
     Returns:
         Medians over the queries. `seconds` are of `select` with method "bilateral", and of the dense formulation of the
         same; `equal` says whether all seeds and all grown regions are; `walker_seconds` are of the other method.
     """
     rng = np.random.default_rng(seed)
-    config = SelectConfig(method="bilateral", connected=False)
+    config = SelectConfig(method="bilateral", connected=False, tau=tau)
     grid = dense.DenseGrid.of_cache(cache)
     print(f"{len(cache)} voxels on a grid of {' x '.join(map(str, cache.grid.shape))}", flush=True)
     rows: list[dict[str, float]] = []
