@@ -17,17 +17,12 @@ from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.isrf.cache import CacheConfig, VoxelCache, build_cache
 from nerfseg_plugins.isrf.edit_file import fingerprint, load_edits
 from nerfseg_plugins.isrf.edits import DensityFn, Edit, edited_density, edited_field, hides_the_rest
-from nerfseg_plugins.isrf.marks import GREY, ids_of, likeness_colors, mark, shares_of
+from nerfseg_plugins.isrf.marks import ids_of, likeness_colors, mark, shares_of
 from nerfseg_plugins.isrf.panel import SegmentPanel
 from nerfseg_plugins.isrf.solid import VoxelSet
-from nerfseg_plugins.scene.colors import BACKGROUND_COLOR, PCABasis
-from nerfseg_plugins.scene.head_model import FrozenSamples, HeadModel, HeadModelConfig, ShownField
-
-MIN_ACCUMULATION = 0.2
-"""A ray that absorbs less meets nothing."""
-POSITIONS = 4096
-"""Trained positions that are remembered; the colours of features are fitted to them."""
-REMEMBERED_PER_STEP = 64
+from nerfseg_plugins.scene.colors import BACKGROUND_COLOR
+from nerfseg_plugins.scene.feature_model import MIN_ACCUMULATION, FeatureModel
+from nerfseg_plugins.scene.head_model import FrozenSamples, HeadModelConfig, ShownField
 
 
 @dataclass
@@ -46,7 +41,7 @@ class IsrfModelConfig(HeadModelConfig):
     """A saved edit that is shown; it belongs to the weights it was made for."""
 
 
-class IsrfModel(HeadModel):
+class IsrfModel(FeatureModel):
     """C feature channels per position, composited with the frozen weights, and what a person does with them.
 
     Outputs beside nerfacto's, per ray: `features` (C, of unit length, 0 where the ray meets nothing),
@@ -55,14 +50,10 @@ class IsrfModel(HeadModel):
     """
 
     config: IsrfModelConfig
-    trained_positions: Tensor
 
     def populate_modules(self) -> None:
         """Build the scene and the feature field; nothing is selected or edited."""
         super().populate_modules()
-        # Infinite where none is remembered yet: unlike NaN it equals itself.
-        self.register_buffer("trained_positions", torch.full((POSITIONS, 3), torch.inf))
-        self._basis: tuple[int, Optional[PCABasis]] = (-1, None)
         self._cache: Optional[tuple[int, CacheConfig, VoxelCache]] = None
         self.selected: Optional[VoxelSet] = None
         """What is marked."""
@@ -126,7 +117,7 @@ class IsrfModel(HeadModel):
 
     def head_train_outputs(self, samples: FrozenSamples) -> dict[str, Tensor]:
         """Features, and their variation where it is regularised."""
-        self._remember(samples)
+        self.remember(samples)
         outputs = {"features": self.features(samples)}
         if self.config.tv_weight > 0:
             outputs["variation"] = self._variation(samples)
@@ -138,7 +129,7 @@ class IsrfModel(HeadModel):
         features = normalize(self.features(samples), dim=-1) * met
         return {
             "features": features,
-            "feature_colormap": self._feature_colors(features, met),
+            "feature_colormap": self.feature_colors(features, met),
             "similarity_colormap": likeness_colors(features, self.query, met),
             **self._marked(samples, met, scene["rgb"]),
         }
@@ -288,36 +279,3 @@ class IsrfModel(HeadModel):
             "selection_id": marks.ids[:, None].float(),
             "selection_colormap": marks.colors,
         }
-
-    # Colours of features ---------------------------------------------------------------------------------------------
-
-    @torch.no_grad()
-    def _remember(self, samples: FrozenSamples) -> None:
-        """Keep where some rays of a batch end."""
-        some = slice(0, min(REMEMBERED_PER_STEP, len(samples.weights)))
-        weights = samples.weights[some, :, 0]
-        ends = samples.positions[some].gather(1, weights.argmax(dim=1)[:, None, None].expand(-1, 1, 3))[:, 0]
-        slots = (torch.arange(len(ends), device=ends.device) + self.step * REMEMBERED_PER_STEP) % POSITIONS
-        met = (weights.sum(dim=1) >= MIN_ACCUMULATION)[:, None]
-        self.trained_positions[slots] = torch.where(met, ends, self.trained_positions[slots])
-
-    @torch.no_grad()
-    def feature_basis(self) -> Optional[PCABasis]:
-        """How features become colours: the same in all views, and again after the run is loaded.
-
-        None before the head has met anything.
-        """
-        steps = int(self.head_steps)
-        if self._basis[0] != steps:
-            positions = self.trained_positions[self.trained_positions.isfinite().all(dim=-1)]
-            basis = None
-            if len(positions):
-                _, geo = self.query_geometry(positions)
-                basis = PCABasis.fit(normalize(self.head(positions, geo), dim=-1))
-            self._basis = (steps, basis)
-        return self._basis[1]
-
-    def _feature_colors(self, features: Tensor, met: Tensor) -> Tensor:
-        basis = self.feature_basis()
-        grey = torch.full_like(features[:, :3], GREY)
-        return grey if basis is None else torch.where(met, basis.project(features.detach()), grey)
