@@ -199,6 +199,9 @@ class HeadModel(NerfactoModel):
                 config.near_plane, config.far_plane = metadata["near"], metadata["far"]
         if bounds != "nerfacto":
             config.disable_scene_contraction = bounds == "box"
+        if config.background_color == "last_sample" and self.kwargs.get("metadata", {}).get("transparent", False):
+            # Behind an object that was cut out is nothing: with any one colour there, fog of that colour costs nothing.
+            config.background_color = "random"
         super().populate_modules()
         if bounds == "box":
             self._bound_rays(self.scene_box)

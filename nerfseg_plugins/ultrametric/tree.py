@@ -1,8 +1,8 @@
 """Minimum spanning trees as dendrograms, for pixels of a training step and for points of a scene alike.
 
-Kruskal's algorithm joins the leaves pair by pair, lightest edge first. Whenever two clusters join, the leaves of one are
-put behind those of the other. So every cluster that ever was is a run of neighbours in the final order, and between two
-leaves that stand side by side there is one edge, the one that joined them. The heaviest of these edges between two
+Kruskal's algorithm joins the leaves pair by pair, lightest edge first. Whenever two clusters join, the leaves of one
+are put behind those of the other. So every cluster that ever was is a run of neighbours in the final order, and between
+two leaves that stand side by side there is one edge, the one that joined them. The heaviest of these edges between two
 leaves is the bottleneck of the path that joins them in the tree: the ultrametric, or minimax, distance.
 """
 

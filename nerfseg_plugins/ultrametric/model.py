@@ -1,0 +1,128 @@
+"""The ultrametric feature field: segments at every granularity from one field (arXiv 2405.19678, sections 3 and 4)."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from nerfseg_plugins.scene.feature_model import MIN_ACCUMULATION, FeatureModel
+from nerfseg_plugins.scene.head_model import FrozenSamples, HeadModelConfig
+from nerfseg_plugins.ultrametric.graph import Mode, similarities
+from nerfseg_plugins.ultrametric.groups import Groups
+from nerfseg_plugins.ultrametric.losses import contrastive_loss, depth_smoothness, norm_loss
+
+
+@dataclass
+class UltrametricModelConfig(HeadModelConfig):
+    """Configuration of the ultrametric field."""
+
+    _target: type = field(default_factory=lambda: UltrametricModel)
+    """target class to instantiate"""
+    feature_dim: int = 128
+    """Channels of the features, which have unit length."""
+    ultrametric_weight: float = 1.0
+    """Weight of the contrastive loss between pixels as the best path through the image joins them."""
+    euclidean_weight: float = 1.0
+    """Weight of the contrastive loss between pixels by themselves."""
+    norm_weight: float = 1.0
+    """Weight of the squared difference of rendered features' length from 1."""
+    temperature: float = 0.1
+    """Of the contrastive losses."""
+    ultrametric_mode: Mode = "consistent"
+    """consistent: paths are chosen and valued by one weight, so that the strong triangle inequality holds; reference:
+    as in the original implementation, paths avoid the edges of masks and are valued without them."""
+    barrier_weight: float = 0.0
+    """With consistent, how much longer an edge is that crosses the edge of a mask."""
+    depth_smooth_weight: float = 1.0
+    """Weight of the loss on the curvature of depth inside the smallest masks, where the datamanager's depth_smooth asks
+    for it."""
+    hierarchy: Optional[Path] = None
+    """A dendrogram that nerfseg hierarchy made from these weights; segments are shown by it."""
+    granularity: float = 0.3
+    """Distance of features, 0 to 2, up to which points are of one segment."""
+    min_size: int = 30
+    """Points of the dendrogram below which a segment is left out."""
+
+
+class UltrametricModel(FeatureModel):
+    """C feature channels per position; two points are of one segment if a path of similar features joins them.
+
+    Outputs beside nerfacto's, per ray: `features` (C, of unit length, 0 where the ray meets nothing),
+    `feature_colormap` (3); with a dendrogram `segment_id` (1) and `segment_colormap` (3).
+    """
+
+    config: UltrametricModelConfig
+
+    def head_dim(self) -> int:
+        """Channels of the features."""
+        return self.config.feature_dim
+
+    # What the head adds ----------------------------------------------------------------------------------------------
+
+    def features(self, samples: FrozenSamples) -> Tensor:
+        """Composited features (R, C), not of unit length: what shines through is the same in all directions."""
+        weights = samples.weights
+        behind = (1 - weights.sum(dim=-2)) / self.config.feature_dim**0.5
+        return (weights * self.head(samples.positions, samples.geo)).sum(dim=-2) + behind
+
+    def head_train_outputs(self, samples: FrozenSamples) -> dict[str, Tensor]:
+        """Rendered features."""
+        self.remember(samples)
+        return {"features": self.features(samples)}
+
+    def head_eval_outputs(self, samples: FrozenSamples, scene: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Features and their colours."""
+        met = scene["accumulation"] >= MIN_ACCUMULATION
+        features = normalize(self.features(samples), dim=-1) * met
+        return {"features": features, "feature_colormap": self.feature_colors(features, met)}
+
+    # Losses ----------------------------------------------------------------------------------------------------------
+
+    def head_loss(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Contrastive losses of the pairs, ultrametric and Euclidean, and the features' length."""
+        config, rendered = self.config, outputs["features"]
+        groups: Groups = batch["groups"]
+        features = normalize(rendered, dim=-1)
+        losses = {"norm_loss": config.norm_weight * norm_loss(rendered)}
+        pairs = groups.pairs()
+        if config.ultrametric_weight > 0:
+            found = similarities(
+                features, batch["edges"], batch["barrier"], pairs, config.ultrametric_mode, config.barrier_weight
+            )
+            loss = contrastive_loss(*groups.split(found), config.temperature)
+            losses["ultrametric_loss"] = config.ultrametric_weight * loss
+        if config.euclidean_weight > 0:
+            ends = torch.as_tensor(pairs, device=features.device)
+            cosines = (features[ends[:, 0]] * features[ends[:, 1]]).sum(dim=-1)
+            loss = contrastive_loss(*groups.split(cosines), config.temperature)
+            losses["euclidean_loss"] = config.euclidean_weight * loss
+        return losses
+
+    def get_metrics_dict(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
+        """nerfacto's metrics, or the head's in its stage."""
+        return super().get_metrics_dict(_colored(outputs, batch), batch)
+
+    def get_loss_dict(
+        self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """nerfacto's losses and the smoothness of depth, or the head's in its stage."""
+        losses = super().get_loss_dict(_colored(outputs, batch), batch, metrics_dict)
+        if "num_colored" in batch:
+            extra = slice(batch["num_colored"], None)
+            # The original's scenes have sides of length 1.
+            side = (self.scene_box.aabb[1] - self.scene_box.aabb[0]).max().to(self.device)
+            depth = (outputs["expected_depth"][extra] / side).view(-1, 4)
+            smoothness = depth_smoothness(depth, outputs["accumulation"][extra].view(-1, 4))
+            losses["depth_smooth_loss"] = self.config.depth_smooth_weight * smoothness
+        return losses
+
+
+def _colored(outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Any]:
+    """Outputs whose pictures are of the rays with a colour to learn alone."""
+    if "num_colored" not in batch:
+        return outputs
+    some = slice(batch["num_colored"])
+    return {**outputs, "rgb": outputs["rgb"][some], "accumulation": outputs["accumulation"][some]}
