@@ -194,6 +194,21 @@ def write_segments(path: Path, segments: Segments) -> None:
     Raises:
         InputError: `path` is no `.npz`, or the segments contradict themselves.
     """
+    arrays = segment_arrays(path, segments)
+    with atomic_path(Path(path)) as temporary:
+        np.savez_compressed(temporary, **arrays)
+
+
+def segment_arrays(path: Path, segments: Segments) -> dict[str, np.ndarray]:
+    """What an `.npz` of `segments` holds, for archives that hold more.
+
+    Args:
+        path: where they will be written, for messages.
+        segments: the segments.
+
+    Raises:
+        InputError: `path` is no `.npz`, or the segments contradict themselves.
+    """
     path = Path(path)
     if path.suffix.lower() != ".npz":
         raise InputError(f"{path} must end in .npz: segments are kept in one format")
@@ -201,18 +216,16 @@ def write_segments(path: Path, segments: Segments) -> None:
     ids = np.asarray(segments.ids)
     if ids.ndim != 2 or ids.min() < UNLABELLED or ids.max() > MAX_ID:
         raise InputError(f"{path} is not written: ids must be (H, W) within -1 and {MAX_ID}")
-    with atomic_path(path) as temporary:
-        np.savez_compressed(
-            temporary,
-            ids=_to_unsigned(ids),
-            segment_ids=np.asarray(segments.segment_ids, np.int32),
-            class_ids=np.asarray(segments.class_ids, np.int32),
-            scores=np.asarray(segments.scores, np.float32),
-        )
+    return {
+        "ids": _to_unsigned(ids),
+        "segment_ids": np.asarray(segments.segment_ids, np.int32),
+        "class_ids": np.asarray(segments.class_ids, np.int32),
+        "scores": np.asarray(segments.scores, np.float32),
+    }
 
 
 def _segments_from_npz(path: Path, ids: np.ndarray) -> Segments:
-    with _damage(path), np.load(path, allow_pickle=False) as archive:
+    with whole(path), np.load(path, allow_pickle=False) as archive:
         arrays = {key: archive[key] for key in ("segment_ids", "class_ids", "scores") if key in archive.files}
     if "segment_ids" not in arrays:
         return Segments.of_ids(ids)
@@ -251,7 +264,7 @@ def _check_segments(segments: Segments, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _damage(path: Path) -> Iterator[None]:
+def whole(path: Path) -> Iterator[None]:
     """Whatever a library says of an unreadable file becomes one sentence.
 
     The block holds reading alone, and damaged headers end in all sorts of exceptions (zlib's, the tokenizer's ...).
@@ -268,7 +281,7 @@ def _damage(path: Path) -> Iterator[None]:
 
 
 def _read_hdf5(path: Path) -> np.ndarray:
-    with _damage(path), h5py.File(path, "r") as file:
+    with whole(path), h5py.File(path, "r") as file:
         if HDF5_KEY not in file:
             keys = ", ".join(sorted(file.keys())) or "nothing"
             raise InputError(f"{path} has no {HDF5_KEY!r}, only {keys}; store the instance ids under that name")
@@ -279,7 +292,7 @@ def _read_hdf5(path: Path) -> np.ndarray:
 
 
 def _read_npy(path: Path) -> np.ndarray:
-    with _damage(path):
+    with whole(path):
         array = np.load(path, allow_pickle=False)
         if not isinstance(array, np.ndarray):
             raise InputError(f"{path} is an archive under the name of an array; rename it to .npz")
@@ -287,7 +300,7 @@ def _read_npy(path: Path) -> np.ndarray:
 
 
 def _read_npz(path: Path) -> np.ndarray:
-    with _damage(path), np.load(path, allow_pickle=False) as archive:
+    with whole(path), np.load(path, allow_pickle=False) as archive:
         if isinstance(archive, np.ndarray):
             raise InputError(f"{path} is an array under the name of an archive; rename it to .npy")
         if "ids" not in archive.files:
@@ -297,7 +310,7 @@ def _read_npz(path: Path) -> np.ndarray:
 
 
 def _read_png(path: Path) -> np.ndarray:
-    with _damage(path), Image.open(path) as image:
+    with whole(path), Image.open(path) as image:
         if image.mode not in _GRAY_MODES:
             raise InputError(
                 f"{path} is a colour image ({image.mode}); masks are ids, saved as a single-channel 8- or 16-bit PNG"
