@@ -144,7 +144,8 @@ class Segment:
         Raises:
             InputError: they are of another checkpoint, or one has the same name.
         """
-        from nerfseg_plugins.isrf.edit_file import fingerprint, load_edits
+        from nerfseg_plugins.isrf.edit_file import load_edits
+        from nerfseg_plugins.scene.fingerprint import fingerprint
 
         model: Any = run.pipeline.model
         found = list(model.edits)
@@ -172,7 +173,8 @@ class Segment:
     ) -> None:
         """Write everything, or nothing at all when something fails or somebody interrupts."""
         from nerfseg_plugins.cli.segment_output import staged_folder, write_masks, write_overview, write_stroke_sheet
-        from nerfseg_plugins.isrf.edit_file import fingerprint, save_edits, write_run_with_edit
+        from nerfseg_plugins.isrf.edit_file import save_edits, write_run_with_edit
+        from nerfseg_plugins.scene.fingerprint import fingerprint
 
         splits: list[Split] = {"all": ["train", "val"], "none": []}.get(self.masks, [self.masks])  # type: ignore
         with staged_folder(places.pictures) as folder:

@@ -21,8 +21,9 @@ from torch.nn.functional import normalize
 
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.files import atomic_path
-from nerfseg_plugins.isrf.surface import depth_pictures, near_surface
+from nerfseg_plugins.isrf.surface import near_surface
 from nerfseg_plugins.isrf.voxels import VoxelGrid, find
+from nerfseg_plugins.scene.depth_pictures import depth_pictures
 
 CHUNK = 1 << 17
 QUANTILE_VOXELS = 100_000

@@ -1,6 +1,5 @@
 """Saved edits: which part of a scene they are about and what is done to it, bound to the weights they were made for."""
 
-import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -9,33 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
-from torch import nn
 
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.files import atomic_path
 from nerfseg_plugins.isrf.edits import Edit
 from nerfseg_plugins.isrf.solid import VoxelSet
-from nerfseg_plugins.scene.config_file import read_config
+from nerfseg_plugins.scene.config_file import read_config, write_config
 
 FORMAT = "nerfseg-edit-1"
-FINGERPRINTED = ("field.", "proposal_networks.", "head.")
-"""State keys of the weights that decide what is where."""
 _MEND = "save the edit again from the run"
 _NAME = re.compile(r"\w[\w.\- ]*")
-
-
-def fingerprint(model: nn.Module) -> str:
-    """SHA-256 over names, shapes and bytes of the weights of geometry, colour and head, wherever these lie.
-
-    A viewer knows no path of what it shows, so what belongs to certain weights is told by the weights themselves.
-    """
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        if name.startswith(FINGERPRINTED):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def save_edits(path: Path, edits: Sequence[Edit], made_for: str) -> None:
@@ -126,14 +108,12 @@ def write_run_with_edit(run: Path, name: str, edit: Path) -> Path:
     config_path = run / "config.yml" if run.is_dir() else run
     path = config_path.parent / f"{checked_name(name)}.yml"
     config = read_config(config_path)
-    model: Any = config.pipeline.model
-    if not hasattr(model, "edit"):
+    if not hasattr(config.pipeline.model, "edit"):
         raise InputError(f"{config_path} is a run of {config.method_name!r}, whose scenes cannot be edited; train isrf")
     if not Path(edit).is_file():
         raise InputError(f"{edit} does not exist; save the edit first")
-    model.edit = Path(edit).resolve()
-    with atomic_path(path) as temporary:
-        temporary.write_text(yaml.dump(config), encoding="utf-8")
+    config.pipeline.model.edit = Path(edit).resolve()
+    write_config(path, config)
     return path
 
 

@@ -8,7 +8,7 @@ from nerfstudio.cameras.cameras import Cameras
 
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.isrf.cache import CacheConfig, VoxelCache
-from nerfseg_plugins.isrf.edit_file import fingerprint
+from nerfseg_plugins.scene.fingerprint import fingerprint
 
 VOXELS = "voxels.npz"
 

@@ -12,7 +12,7 @@ from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.features.find import find_features
 from nerfseg_plugins.isrf.cache import CacheConfig, VoxelCache
 from nerfseg_plugins.isrf.drawing import Rays
-from nerfseg_plugins.isrf.edit_file import checked_name, fingerprint, load_edits, save_edits, write_run_with_edit
+from nerfseg_plugins.isrf.edit_file import checked_name, load_edits, save_edits, write_run_with_edit
 from nerfseg_plugins.isrf.edits import Action
 from nerfseg_plugins.isrf.growing import Kernel, grow
 from nerfseg_plugins.isrf.interaction import DrawnStroke, History, Interaction, Shown, alpha_of
@@ -25,6 +25,7 @@ from nerfseg_plugins.isrf.selection import select, solid
 from nerfseg_plugins.isrf.solid import VoxelSet
 from nerfseg_plugins.isrf.viewer_access import ViewerAccess
 from nerfseg_plugins.isrf.words import points_of_words
+from nerfseg_plugins.scene.fingerprint import fingerprint
 from nerfseg_plugins.scene.frames import frame_transform
 
 MAX_STEPS = 1000

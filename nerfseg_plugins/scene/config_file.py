@@ -14,6 +14,7 @@ from typing import Any, cast
 import yaml
 
 from nerfseg_plugins.errors import InputError
+from nerfseg_plugins.files import atomic_path
 
 _CONFIG_MODULES = ("nerfstudio.", "nerfseg_plugins.")
 _NAMED_MODULES = (*_CONFIG_MODULES, "torch.optim.")
@@ -126,3 +127,12 @@ def read_config(path: Path) -> Any:
     if not isinstance(config, TrainerConfig):
         raise InputError(f"{path} is not the configuration of a nerfstudio run; pass the config.yml in a run's folder")
     return config
+
+
+def write_config(path: Path, config: Any) -> None:
+    """Write a run's configuration for `read_config`, whole or not at all.
+
+    A run may have several beside its config.yml, which show the same weights in other ways.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(yaml.dump(config), encoding="utf-8")

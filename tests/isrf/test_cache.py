@@ -13,8 +13,9 @@ from nerfstudio.model_components.scene_colliders import NearFarCollider
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.isrf.cache import CacheConfig, VoxelCache, build_cache
 from nerfseg_plugins.isrf.solid import VoxelSet
-from nerfseg_plugins.isrf.surface import DepthPicture, depth_pictures, near_surface
+from nerfseg_plugins.isrf.surface import near_surface
 from nerfseg_plugins.isrf.voxels import VoxelGrid
+from nerfseg_plugins.scene.depth_pictures import DepthPicture, depth_pictures
 
 from . import boxes
 from .boxes import BLUE, BOXES, GRID, RED, box_model

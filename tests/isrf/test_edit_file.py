@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from nerfseg_plugins.errors import InputError
-from nerfseg_plugins.isrf.edit_file import checked_name, fingerprint, load_edits, save_edits, write_run_with_edit
+from nerfseg_plugins.isrf.edit_file import checked_name, load_edits, save_edits, write_run_with_edit
 from nerfseg_plugins.isrf.edits import Edit
+from nerfseg_plugins.scene.fingerprint import fingerprint
 
 from .boxes import FRONT, GLOSSY, WALL, voxels_of
 

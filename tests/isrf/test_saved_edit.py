@@ -16,11 +16,12 @@ from scipy.spatial import cKDTree
 from nerfseg_plugins.cli.eval import Eval, evaluate_run
 from nerfseg_plugins.cli.export import ExportMasks, ExportPointcloud
 from nerfseg_plugins.errors import InputError
-from nerfseg_plugins.isrf.edit_file import fingerprint, save_edits, write_run_with_edit
+from nerfseg_plugins.isrf.edit_file import save_edits, write_run_with_edit
 from nerfseg_plugins.isrf.edits import Edit
 from nerfseg_plugins.isrf.solid import VoxelSet
 from nerfseg_plugins.isrf.voxels import VoxelGrid
 from nerfseg_plugins.scene.config_file import read_config
+from nerfseg_plugins.scene.fingerprint import fingerprint
 from nerfseg_plugins.scene.run import Run, load_run, render_views
 from nerfseg_plugins.segments.masks import read_ids
 
