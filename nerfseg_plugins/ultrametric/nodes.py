@@ -10,7 +10,7 @@ from nerfseg_plugins.ultrametric.tree import SpanningTree
 
 @dataclass(frozen=True)
 class Nodes:
-    """The clusters of a spanning tree of N leaves: node i < N is leaf i, node N + r what closing the gap of rank r made.
+    """The clusters of a spanning tree of N leaves: node i < N is leaf i, node N + r what closing gap r by rank made.
 
     Gaps of infinite height close nothing, so there are as many nodes beyond N as gaps of finite height.
     """
