@@ -1,6 +1,6 @@
 """True depth and visibility of views, which the evaluation of view consistency needs; nothing is trained on them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Optional
 
@@ -10,7 +10,7 @@ from PIL import Image
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.files import inside
 
-from .transforms import Capture, Frame, find_image, read_transforms
+from .transforms import Frame, find_image, read_transforms
 
 FARTHEST = 8.0
 """Depth of a black pixel in the 8-bit depth pictures of Blender-HS, data units."""
@@ -20,18 +20,23 @@ VISIBLE_SIZE = 200
 """The released visibility masks lie in the lower right corner of their pictures, at this width and height."""
 
 
-def depth_files(capture: Capture, frames: Sequence[Frame]) -> list[Optional[Path]]:
+def depth_files(folder: Path, transforms: Iterable[Path], frames: Sequence[Frame]) -> list[Optional[Path]]:
     """The z-depth of each view: what `depth_file_path` names, else SPLIT_depth/NAME or depth/NAME; None without.
+
+    Args:
+        folder: the data folder.
+        transforms: its JSON files, none where the frames come from elsewhere.
+        frames: one split.
 
     Raises:
         InputError: a `depth_file_path` leaves the data folder.
     """
-    listed = _listed(capture)
+    listed = _listed(folder, transforms)
     files = []
     for frame in frames:
-        stem, places = Path(frame.name).stem, [capture.folder / "depth"]
+        stem, places = Path(frame.name).stem, [folder / "depth"]
         if frame.split is not None:
-            places.insert(0, capture.folder / f"{frame.split}_depth")
+            places.insert(0, folder / f"{frame.split}_depth")
         names = (f"{stem}.npy", f"{stem}.png", f"{stem}_depth.png")
         candidates = [listed.get(frame.image), *(place / name for place in places for name in names)]
         files.append(next((path for path in candidates if path is not None and path.is_file()), None))
@@ -104,12 +109,12 @@ def read_visible(path: Path, size: tuple[int, int]) -> np.ndarray:
     return array[rows.astype(int)][:, columns.astype(int)] > 0
 
 
-def _listed(capture: Capture) -> dict[Path, Path]:
+def _listed(folder: Path, transforms: Iterable[Path]) -> dict[Path, Path]:
     """Image -> the file that its frame names as `depth_file_path`."""
     found = {}
-    for path in capture.files.values():
+    for path in transforms:
         for entry in read_transforms(path)["frames"]:
-            image = find_image(capture.folder, entry["file_path"])
+            image = find_image(folder, entry["file_path"])
             if image is not None and isinstance(entry.get("depth_file_path"), str):
-                found[image] = inside(capture.folder, entry["depth_file_path"])
+                found[image] = inside(folder, entry["depth_file_path"])
     return found

@@ -17,8 +17,8 @@ from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.files import read_json
 from nerfseg_plugins.segments.masks import read_ids
 
-from .mask_folders import masks_of
-from .transforms import MASK_FOLDERS, Frame
+from .mask_folders import DEFAULT_MASKS, find_folder, masks_of
+from .transforms import Frame
 
 LEVELS = ("collections", "groups", "objects", "parts")
 """Coarse to fine."""
@@ -55,23 +55,29 @@ def read_level(level: TruthLevel, index: int) -> Optional[np.ndarray]:
     return ids if level.table is None else _through_table(ids, level.table, path)
 
 
-def truth_levels(folder: Path, frames: Sequence[Frame]) -> dict[str, TruthLevel]:
+def truth_levels(folder: Path, frames: Sequence[Frame], masks: Path = DEFAULT_MASKS) -> dict[str, TruthLevel]:
     """The levels that a data folder knows, coarse to fine; empty where it knows none.
 
+    Args:
+        folder: the data folder.
+        frames: one split.
+        masks: where the ids of objects are, unless there is `gt_seg/`; `hierarchy.json` and `parts/` speak of the
+            data's own alone.
+
     Raises:
-        InputError: `hierarchy.json` is damaged.
+        InputError: `hierarchy.json` is damaged, or the masks that were asked for are not there.
     """
     if (folder / "gt_seg").is_dir():
         found = {level: [_level_file(folder / "gt_seg", frame, level) for frame in frames] for level in LEVELS}
         return {level: TruthLevel(files) for level, files in found.items() if any(files)}
     levels: dict[str, TruthLevel] = {}
-    objects = next((folder / name for name in MASK_FOLDERS if (folder / name).is_dir()), None)
+    objects, own = find_folder(folder, masks, "truth"), masks == DEFAULT_MASKS
     if objects is not None and any(files := masks_of(list(frames), objects)):
-        groups = groups_of_objects(folder / "hierarchy.json")
+        groups = groups_of_objects(folder / "hierarchy.json") if own else None
         if groups is not None:
             levels["groups"] = TruthLevel(files, groups)
         levels["objects"] = TruthLevel(files)
-    if (folder / "parts").is_dir() and any(files := masks_of(list(frames), folder / "parts")):
+    if own and (folder / "parts").is_dir() and any(files := masks_of(list(frames), folder / "parts")):
         levels["parts"] = TruthLevel(files)
     return levels
 
