@@ -32,9 +32,12 @@ def pixel_graph(directions: np.ndarray, neighbors: int = 10) -> np.ndarray:
         (E, 2) int64 edges i < j, each once. They need not join all pixels.
     """
     count = len(directions)
+    if count < 2:
+        return np.empty((0, 2), np.int64)
     # Of pixels that coincide any may be found first, so that which one is the pixel itself is told by its number.
-    _, nearest = KDTree(directions).query(directions, k=min(neighbors + 1, count))
-    first = np.repeat(np.arange(count), nearest.size // max(count, 1))
+    found = min(neighbors + 1, count)
+    _, nearest = KDTree(directions).query(directions, k=found)
+    first = np.repeat(np.arange(count), found)
     second = nearest.reshape(-1)
     low, high = np.minimum(first, second), np.maximum(first, second)
     keys = np.unique((low * count + high)[low != high])
@@ -85,8 +88,8 @@ def similarities(
     """
     with torch.no_grad():
         cosines = _cosines(features, edges)
-    added = np.float32(REFERENCE_BARRIER if mode == "reference" else barrier_weight) * barrier
-    weights = 1.0 - cosines.float().cpu().numpy() + added
+    added = (REFERENCE_BARRIER if mode == "reference" else barrier_weight) * barrier
+    weights = 1.0 - cosines.double().cpu().numpy() + added
     tree = spanning_tree(len(features), edges, weights)
     deciding = _deciding_edges(tree, pairs)
     values = features.new_full((len(pairs),), APART)

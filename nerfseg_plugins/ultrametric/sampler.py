@@ -1,13 +1,8 @@
 """Pixels of one image for a training step: some anywhere, and short runs on which depth should be smooth."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-if TYPE_CHECKING:
-    from nerfseg_plugins.segments.hierarchy import MaskHierarchy
+from nerfseg_plugins.segments.hierarchy import MaskHierarchy
 
 RUN = 4
 """Pixels of a run: what a third difference needs."""
