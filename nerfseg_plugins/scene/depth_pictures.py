@@ -9,7 +9,7 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 from torch import Tensor
 
 MIN_OPACITY = 0.5
-"""A ray that absorbs less sees no surface."""
+"""A ray that absorbs less usually sees no surface."""
 
 
 @dataclass(frozen=True)
@@ -73,19 +73,22 @@ def undistorted(camera: Cameras, downscale: float) -> Cameras:
 
 
 @torch.no_grad()
-def depth_pictures(model: Any, cameras: Cameras, downscale: float) -> Iterator[DepthPicture]:
+def depth_pictures(
+    model: Any, cameras: Cameras, downscale: float, min_opacity: float = MIN_OPACITY
+) -> Iterator[DepthPicture]:
     """Coarse depth of the geometry as it was trained, camera by camera.
 
     Args:
         model: a `HeadModel`.
         cameras: those of the training views, scene frame.
         downscale: factor on their resolution.
+        min_opacity: a ray that absorbs less sees no surface.
     """
     for index in range(len(cameras)):
         camera = undistorted(cameras[index : index + 1], downscale).to(model.device)
         bundle = camera.generate_rays(camera_indices=0, keep_shape=True)
         depth, opacity = _depth(model, bundle)
-        seen = opacity >= MIN_OPACITY
+        seen = opacity >= min_opacity
         points = bundle.origins[seen] + depth[seen][:, None] * bundle.directions[seen]
         yield DepthPicture(
             camera.camera_to_worlds[0],

@@ -53,6 +53,21 @@ class Dendrogram:
         """All segments that there are at any granularity."""
         return Nodes.of(self.tree)
 
+    @cached_property
+    def kd_tree(self) -> KDTree:
+        """Of the points."""
+        return KDTree(self.points)
+
+    @cached_property
+    def spacing(self) -> np.ndarray:
+        """(N,) float32 how far the points lie apart around each one: the distance to the fourth nearest.
+
+        Infinite where there is no other place.
+        """
+        count = min(5, len(self))
+        distances = np.reshape(self.kd_tree.query(self.points, k=count)[0], (-1, count))[:, -1]
+        return np.where(distances > 0, distances, np.inf).astype(np.float32)
+
     def cut(self, granularity: float, min_size: int = 1) -> Cut:
         """The segments at a granularity: those at a smaller one lie whole within these.
 
