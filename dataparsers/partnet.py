@@ -41,8 +41,8 @@ def read_views(data: Path) -> Capture:
 def camera_pose(azimuth: float, elevation: float, distance: float) -> np.ndarray:
     """(4, 4) float64 OpenGL camera-to-world that looks at the origin; the shape's up direction is x.
 
-    The angles belong to a left-handed frame, which the original implementation keeps with cameras that mirror. Here y is
-    turned round, so that cameras are rotations and the scene looks as its pictures do.
+    The angles belong to a left-handed frame, which the original implementation keeps with cameras that mirror. Here y
+    is turned round, so that cameras are rotations and the scene looks as its pictures do.
 
     Args:
         azimuth: degrees about the up direction.
@@ -62,7 +62,7 @@ def camera_pose(azimuth: float, elevation: float, distance: float) -> np.ndarray
 def _angles(path: Path) -> tuple[float, float, float]:
     """Azimuth and elevation in degrees, and the distance."""
     try:
-        values = np.loadtxt(path).reshape(-1)
+        values = np.array([float(word) for word in path.read_text(encoding="utf-8").split()])
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is missing or not numbers ({error}); restore it beside {IMAGE}") from error
     if len(values) < 4 or not np.isfinite(values[:4]).all() or not values[3] > 0 or abs(values[1]) >= 90:

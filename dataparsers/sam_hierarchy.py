@@ -134,6 +134,13 @@ class SamHierarchy(DataParser):
             InputError: the data cannot be read.
         """
         if self._layout is None:
+            factor = self.config.downscale_factor or 1
+            folder = self.config.data if self.config.data.is_dir() else self.config.data.parent
+            if factor > 1 and not (folder / f"images_{factor}").is_dir():
+                raise InputError(
+                    f"{folder / f'images_{factor}'} does not exist; instead of --downscale-factor {factor} give "
+                    f"--pipeline.datamanager.camera-res-scale-factor {1 / factor:g}"
+                )
             self._layout = self._find_layout() if self.config.layout == "auto" else self.config.layout
         return self._layout
 
@@ -184,11 +191,6 @@ class SamHierarchy(DataParser):
 
     def _object(self, layout: Layout, split: str) -> Parsed:
         """One split of an object around the origin."""
-        if (self.config.downscale_factor or 1) > 1:
-            raise InputError(
-                f"{self.config.data} has no images_{self.config.downscale_factor}/ in its layout; instead of "
-                "--downscale-factor give --pipeline.datamanager.camera-res-scale-factor, such as 0.25"
-            )
         capture = rotated_views(self.config.data) if split == "rotate" else self._object_capture(layout)
         by_interval = self.config.eval_mode == "interval" or (self.config.eval_mode == "auto" and layout == "partnet")
         frames = capture.frames
@@ -197,8 +199,8 @@ class SamHierarchy(DataParser):
         scene = frame_of_object(self._half_side(layout))
         if self.config.box is None and (inner := inside_box(frames, 1.0 / scene.scale)):
             raise InputError(
-                f"{inner} of {self.config.data} is seen from within {1.0 / scene.scale:g} of the origin, where the object "
-                "should be; give --box half the side of the cube that holds the scene, in the units of the poses"
+                f"{inner} of {self.config.data} is taken from within {1.0 / scene.scale:g} of the origin, where the "
+                "object should be; give --box half the side of the cube that holds the scene, in the units of the poses"
             )
         outputs = DataparserOutputs(
             image_filenames=[frame.image for frame in frames],
