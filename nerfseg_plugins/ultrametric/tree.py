@@ -98,14 +98,14 @@ def spanning_tree(num_leaves: int, edges: np.ndarray, weights: np.ndarray) -> Sp
 def _kruskal_edges(num_leaves: int, edges: np.ndarray) -> np.ndarray:
     """Which of the edges (E, 2), lightest first, are of the tree; ascending.
 
-    Their places stand for their weights: scipy takes a weight of zero for no edge and adds repeated ones up.
+    Their places stand for their weights: scipy takes a weight of zero for no edge. It adds repeated edges up, too,
+    unless it is told that there are none; as it goes through edges one by one, lightest first, they do no harm.
     """
-    low, high = edges.min(axis=1).astype(np.int64), edges.max(axis=1).astype(np.int64)
+    low, high = edges.min(axis=1).astype(np.int32), edges.max(axis=1).astype(np.int32)
     proper = np.flatnonzero(low != high)
-    _, first = np.unique(low[proper] * num_leaves + high[proper], return_index=True)
-    kept = proper[first]
-    graph = coo_matrix((kept + 1.0, (low[kept], high[kept])), shape=(num_leaves, num_leaves)).tocsr()
-    return np.sort(minimum_spanning_tree(graph).data.astype(np.int64)) - 1
+    graph = coo_matrix((proper + 1.0, (low[proper], high[proper])), shape=(num_leaves, num_leaves))
+    graph.has_canonical_format = True
+    return np.sort(minimum_spanning_tree(graph.tocsr(), overwrite=True).data.astype(np.int64)) - 1
 
 
 def _laid_out(num_leaves: int, first: list[int], second: list[int]) -> tuple[np.ndarray, np.ndarray]:
