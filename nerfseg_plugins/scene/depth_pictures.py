@@ -87,7 +87,7 @@ def depth_pictures(
     for index in range(len(cameras)):
         camera = undistorted(cameras[index : index + 1], downscale).to(model.device)
         bundle = camera.generate_rays(camera_indices=0, keep_shape=True)
-        depth, opacity = _depth(model, bundle)
+        depth, opacity = ray_depths(model, bundle)
         seen = opacity >= min_opacity
         points = bundle.origins[seen] + depth[seen][:, None] * bundle.directions[seen]
         yield DepthPicture(
@@ -99,8 +99,26 @@ def depth_pictures(
         )
 
 
-def _depth(model: Any, bundle: Any) -> tuple[Tensor, Tensor]:
-    """Median depth and opacity (H, W) of rays; colours are not computed."""
+@torch.no_grad()
+def places_seen(model: Any, camera: Cameras, min_opacity: float = MIN_OPACITY) -> Tensor:
+    """Where the rays of a camera, through its lens as it is, end on the geometry as it was trained.
+
+    Args:
+        model: a `HeadModel`.
+        camera: one camera, scene frame.
+        min_opacity: a ray that absorbs less sees no surface.
+
+    Returns:
+        (H, W, 3), scene frame; NaN where no surface is seen.
+    """
+    bundle = camera.to(model.device).generate_rays(camera_indices=0, keep_shape=True)
+    depth, opacity = ray_depths(model, bundle)
+    places = bundle.origins + depth[..., None] * bundle.directions
+    return torch.where((opacity >= min_opacity)[..., None], places, torch.nan)
+
+
+def ray_depths(model: Any, bundle: Any) -> tuple[Tensor, Tensor]:
+    """Median depth, scene units, and opacity (H, W) of a bundle of rays (H, W); colours are not computed."""
     depths, opacities = [], []
     flat = bundle.flatten()
     for start in range(0, len(flat), model.config.eval_num_rays_per_chunk):
