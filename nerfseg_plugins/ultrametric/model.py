@@ -1,18 +1,30 @@
 """The ultrametric feature field: segments at every granularity from one field (arXiv 2405.19678, sections 3 and 4)."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+import numpy as np
 import torch
+from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.scene.feature_model import MIN_ACCUMULATION, FeatureModel
+from nerfseg_plugins.scene.fingerprint import fingerprint
 from nerfseg_plugins.scene.head_model import FrozenSamples, HeadModelConfig
+from nerfseg_plugins.ultrametric.dendrogram import Cut, Dendrogram
+from nerfseg_plugins.ultrametric.display import segment_colors
 from nerfseg_plugins.ultrametric.graph import Mode, similarities
 from nerfseg_plugins.ultrametric.groups import Groups
+from nerfseg_plugins.ultrametric.hierarchy_file import load_hierarchy
+from nerfseg_plugins.ultrametric.labelling import PixelLinks
 from nerfseg_plugins.ultrametric.losses import contrastive_loss, depth_smoothness, norm_loss
+
+MIN_OPACITY = 0.5
+"""A ray that absorbs less sees no surface."""
 
 
 @dataclass
@@ -56,6 +68,26 @@ class UltrametricModel(FeatureModel):
 
     config: UltrametricModelConfig
 
+    def populate_modules(self) -> None:
+        """Build the scene and the feature field; there is no dendrogram yet."""
+        super().populate_modules()
+        self.hierarchy: Optional[Dendrogram] = None
+        """By which segments are shown."""
+        self.granularity = self.config.granularity
+        self.min_size = self.config.min_size
+        self.picked: Optional[int] = None
+        """Node of the dendrogram that is marked."""
+        self._cut: Optional[tuple[Dendrogram, float, int, Cut]] = None
+
+    def after_loading(self) -> None:
+        """Read the configured dendrogram.
+
+        Raises:
+            InputError: it cannot be read, or was made from other weights.
+        """
+        if self.config.hierarchy is not None:
+            self.hierarchy = load_hierarchy(self.config.hierarchy, fingerprint(self))
+
     def head_dim(self) -> int:
         """Channels of the features."""
         return self.config.feature_dim
@@ -77,7 +109,75 @@ class UltrametricModel(FeatureModel):
         """Features and their colours."""
         met = scene["accumulation"] >= MIN_ACCUMULATION
         features = normalize(self.features(samples), dim=-1) * met
-        return {"features": features, "feature_colormap": self.feature_colors(features, met)}
+        outputs = {"features": features, "feature_colormap": self.feature_colors(features, met)}
+        if self.hierarchy is not None:
+            heaviest = samples.weights.argmax(dim=-2, keepdim=True).expand(-1, 1, 3)
+            places = samples.positions.gather(-2, heaviest)[:, 0]
+            outputs |= self._segments(places.masked_fill(~met, torch.nan))
+        return outputs
+
+    # Segments --------------------------------------------------------------------------------------------------------
+
+    def cut(self) -> Cut:
+        """The segments of the present granularity and smallest size.
+
+        Raises:
+            InputError: there is no dendrogram.
+        """
+        hierarchy = self.hierarchy
+        if hierarchy is None:
+            raise InputError(str(self.why_no_ids()))
+        wanted = hierarchy, self.granularity, self.min_size
+        if self._cut is None or self._cut[:3] != wanted:
+            self._cut = (*wanted, hierarchy.cut(self.granularity, self.min_size))
+        return self._cut[3]
+
+    def _segments(self, places: Tensor) -> dict[str, Tensor]:
+        """Ids and colours of rays that meet what is at places (R, 3), scene frame, not finite for nothing."""
+        hierarchy, cut = self.hierarchy, self.cut()
+        assert hierarchy is not None
+        links = PixelLinks.of(places.detach().cpu().numpy(), hierarchy)
+        labels = links.labels(cut)
+        colors = segment_colors(links, cut, labels, self.picked)
+        return {
+            "segment_id": torch.from_numpy(labels + 1).to(places.device)[:, None].float(),
+            "segment_colormap": torch.from_numpy(colors).to(places.device),
+        }
+
+    def predict_ids(self, outputs: dict[str, Tensor]) -> Tensor:
+        """Segments (...) long of rendered outputs at the present granularity: 1 the largest, 0 none."""
+        return outputs["segment_id"][..., 0].round().long()
+
+    def why_no_ids(self) -> Optional[str]:
+        """One sentence on why there are no ids; None when there are."""
+        if self.hierarchy is not None:
+            return None
+        return (
+            "the run is shown without its hierarchy; make it with nerfseg hierarchy and pass the RUN/hierarchy.yml "
+            "that it writes"
+        )
+
+    def label_maps(
+        self, camera: Cameras, outputs: dict[str, Tensor], granularities: Iterable[float]
+    ) -> Iterator[np.ndarray]:
+        """Segments of a view at several granularities.
+
+        Args:
+            camera: one camera (batch of 1), scene frame.
+            outputs: what it shows: `depth` and `accumulation` (H, W, 1).
+            granularities: see `Dendrogram.cut`.
+
+        Yields:
+            (H, W) int32 per granularity, 0 the largest segment; -1 where nothing is seen.
+
+        Raises:
+            InputError: there is no dendrogram.
+        """
+        if self.hierarchy is None:
+            raise InputError(str(self.why_no_ids()))
+        links = PixelLinks.of(seen_places(camera, outputs), self.hierarchy)
+        for granularity in granularities:
+            yield links.labels(self.hierarchy.cut(granularity, self.min_size))
 
     # Losses ----------------------------------------------------------------------------------------------------------
 
@@ -118,6 +218,21 @@ class UltrametricModel(FeatureModel):
             smoothness = depth_smoothness(depth, outputs["accumulation"][extra].view(-1, 4))
             losses["depth_smooth_loss"] = self.config.depth_smooth_weight * smoothness
         return losses
+
+
+def seen_places(camera: Cameras, outputs: dict[str, Tensor]) -> np.ndarray:
+    """Where the rays of a view end.
+
+    Args:
+        camera: one camera (batch of 1), scene frame.
+        outputs: `depth` (H, W, 1), distance along the ray, and `accumulation` (H, W, 1).
+
+    Returns:
+        (H, W, 3) float32, scene frame; NaN where a ray absorbs less than half.
+    """
+    rays = camera.to("cpu").generate_rays(camera_indices=0, keep_shape=True)
+    met = outputs["accumulation"].cpu() >= MIN_OPACITY
+    return torch.where(met, rays.origins + rays.directions * outputs["depth"].cpu(), torch.nan).numpy()
 
 
 def _colored(outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Any]:
