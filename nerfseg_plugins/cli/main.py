@@ -14,6 +14,7 @@ SUBCOMMANDS = {
     "masks": "Masks",
     "features": "Features",
     "segment": "Segment",
+    "hierarchy": "Hierarchy",
     "match": "Match",
     "refine": "Refine",
     "eval": "Eval",

@@ -1,7 +1,6 @@
 """The dendrogram of a run, kept beside it: finding its surface takes longer than anything that is done with it."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
@@ -9,19 +8,12 @@ from nerfstudio.cameras.cameras import Cameras
 
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.scene.fingerprint import fingerprint
-from nerfseg_plugins.ultrametric.dendrogram import NEIGHBORS, Dendrogram, build_dendrogram
+from nerfseg_plugins.ultrametric.dendrogram import Dendrogram, build_dendrogram
+from nerfseg_plugins.ultrametric.hierarchy_config import HierarchyConfig
 from nerfseg_plugins.ultrametric.hierarchy_file import load_hierarchy, save_hierarchy
-from nerfseg_plugins.ultrametric.surface import SurfaceConfig, surface_of
+from nerfseg_plugins.ultrametric.surface import surface_of
 
 HIERARCHY = "hierarchy.npz"
-
-
-@dataclass
-class HierarchyConfig(SurfaceConfig):
-    """How a dendrogram is made: of which points, and how they are joined."""
-
-    neighbors: int = NEIGHBORS
-    """Nearest points that each point may be joined with."""
 
 
 def kept_hierarchy(

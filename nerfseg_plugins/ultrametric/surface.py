@@ -12,27 +12,12 @@ from scipy.spatial import KDTree
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.scene.depth_pictures import depth_pictures
 from nerfseg_plugins.scene.points import depth_edges
+from nerfseg_plugins.ultrametric.hierarchy_config import SurfaceConfig
 
 CHUNK = 1 << 16
 Contraction = Callable[[np.ndarray], np.ndarray]
 """Points (N, 3) of the scene frame -> (N, 3) where the field's cells are even; only far points of unbounded scenes
 move."""
-
-
-@dataclass
-class SurfaceConfig:
-    """Which points stand for a scene's surface."""
-
-    downscale: float = 1.0
-    """Resolution, as a part of the training views', of the depth pictures that the points come from."""
-    voxel: float = 0.002
-    """Edge of the cells that keep one point each, as a part of the longest side of the scene box."""
-    max_points: int = 200_000
-    """Cells are made larger until there are no more points."""
-    min_opacity: float = 0.9
-    """A ray that absorbs less sees no surface."""
-    edge_threshold: float = 0.05
-    """Pixels beside a relative jump of inverse depth by more than this are left out."""
 
 
 @dataclass(frozen=True)
