@@ -1,10 +1,14 @@
 """Weights of networks from a user's disk: found, read without running what a pickle may hold, put on a device."""
 
 from pathlib import Path
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.files import sha256_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
 
 
 def need_checkpoint(path: Optional[Path], source: str, what: str) -> tuple[Path, str]:
@@ -49,6 +53,44 @@ def load_weights(path: Path, source: str) -> dict[str, Any]:
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise InputError(f"{path} holds no state dict; save model.state_dict() of {source} there")
     return state
+
+
+def state_of(path: Path, name: str, prefix: Optional[str] = None) -> dict[str, "Tensor"]:
+    """A file's weights; with a prefix only those below it, without it.
+
+    Raises:
+        InputError: the file is damaged, holds no weights, or none with the prefix.
+    """
+    state = load_weights(path, name)
+    if prefix is None:
+        return state
+    state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    if not state:
+        raise InputError(
+            f"{path} holds no {prefix}*, so it is no checkpoint of {name}; give --checkpoint the right file"
+        )
+    return state
+
+
+def load_into(network: "Module", state: dict[str, "Tensor"], path: Path, name: str) -> None:
+    """Load weights strictly.
+
+    Raises:
+        InputError: a weight is missing, left over or of another shape.
+    """
+    wanted = network.state_dict()
+    for key in wanted:
+        if key not in state:
+            raise InputError(f"{path} has no {key}, so it is no checkpoint of {name}; give --checkpoint the right file")
+    for key, value in state.items():
+        if key not in wanted:
+            raise InputError(f"{path} holds {key}, which {name} has not; give --checkpoint the right file")
+        if value.shape != wanted[key].shape:
+            raise InputError(
+                f"{path} has {key} of shape {tuple(value.shape)}, but {name} has {tuple(wanted[key].shape)}; give "
+                "--checkpoint the right file"
+            )
+    network.load_state_dict(state)
 
 
 def check_device(device: str) -> str:

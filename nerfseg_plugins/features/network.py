@@ -1,4 +1,4 @@
-"""What the networks share: weights from a file or from their publisher, and images as batches."""
+"""What the networks share: weights from their publisher, and images as batches."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from nerfseg_plugins.errors import InputError
-from nerfseg_plugins.weights import load_weights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -41,27 +40,6 @@ def fetch(url: str, name: str, file: Optional[str] = None) -> Path:
     return path
 
 
-def load_into(network: torch.nn.Module, state: dict[str, Tensor], path: Path, name: str) -> None:
-    """Load weights strictly.
-
-    Raises:
-        InputError: a weight is missing, left over or of another shape.
-    """
-    wanted = network.state_dict()
-    for key in wanted:
-        if key not in state:
-            raise InputError(f"{path} has no {key}, so it is no checkpoint of {name}; give --checkpoint the right file")
-    for key, value in state.items():
-        if key not in wanted:
-            raise InputError(f"{path} holds {key}, which {name} has not; give --checkpoint the right file")
-        if value.shape != wanted[key].shape:
-            raise InputError(
-                f"{path} has {key} of shape {tuple(value.shape)}, but {name} has {tuple(wanted[key].shape)}; give "
-                "--checkpoint the right file"
-            )
-    network.load_state_dict(state)
-
-
 def image_batch(
     images: Sequence[np.ndarray], size: tuple[int, int], mean: Sequence[float], std: Sequence[float], device: str
 ) -> Tensor:
@@ -70,20 +48,3 @@ def image_batch(
     if batch.shape[2:] != size:
         batch = torch.nn.functional.interpolate(batch, size, mode="bicubic", antialias=True).clamp(0, 1)
     return (batch - batch.new_tensor(mean)[:, None, None]) / batch.new_tensor(std)[:, None, None]
-
-
-def state_of(path: Path, name: str, prefix: Optional[str] = None) -> dict[str, Tensor]:
-    """A file's weights; with a prefix only those below it, without it.
-
-    Raises:
-        InputError: the file is damaged, holds no weights, or none with the prefix.
-    """
-    state = load_weights(path, name)
-    if prefix is None:
-        return state
-    state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    if not state:
-        raise InputError(
-            f"{path} holds no {prefix}*, so it is no checkpoint of {name}; give --checkpoint the right file"
-        )
-    return state

@@ -93,10 +93,13 @@ class MaskHierarchy:
 
     def resized(self, size: tuple[int, int]) -> "MaskHierarchy":
         """The masks at another (height, width): the nearest pixel is taken, masks that vanish are left out."""
-        rows, columns = (
-            ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(size, self.size, strict=True)
-        )
+        rows, columns = (nearest(old, new) for old, new in zip(self.size, size, strict=True))
         return MaskHierarchy.of_masks(self.masks()[:, rows][:, :, columns], self.predicted_iou, self.stability)
+
+
+def nearest(old: int, new: int) -> np.ndarray:
+    """(new,) int: where each pixel of a side lies on the same side of `old` pixels."""
+    return ((np.arange(new) + 0.5) * old / new).astype(int)
 
 
 def overlaps(bits: np.ndarray) -> np.ndarray:

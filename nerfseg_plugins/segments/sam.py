@@ -1,20 +1,19 @@
-"""Segments of Segment Anything's automatic mask generator, flattened to a partition.
+"""Segments of Segment Anything's automatic mask generator: all its masks, and a partition made of them.
 
-SAM gives masks of things, their parts and their groups on top of each other. Small masks lie on top, so that a cushion
-is not lost in its sofa; what no mask covers is unlabelled. Classes are unknown, scores are SAM's predicted IoU.
+SAM gives masks of things, their parts and their groups on top of each other. In the partition small masks lie on top,
+so that a cushion is not lost in its sofa; what no mask covers is unlabelled. Classes are unknown, scores are SAM's
+predicted IoU.
 """
 
 from typing import Any, Optional
 
+import cv2
 import numpy as np
 
-from nerfseg_plugins.errors import InputError
+from nerfseg_plugins.sam import load_sam
+from nerfseg_plugins.segments.hierarchy import MaskHierarchy, nearest
 from nerfseg_plugins.segments.masks import Segments
 from nerfseg_plugins.segments.sources import SourceOptions, flatten_masks
-from nerfseg_plugins.weights import check_device, load_weights, need_checkpoint
-
-WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
-"""Width of the image encoder -> name of the variant."""
 
 
 class SamSource:
@@ -28,32 +27,48 @@ class SamSource:
         Raises:
             InputError: segment-anything is not installed, or the checkpoint is missing, damaged or of another network.
         """
-        try:
-            from segment_anything import SamAutomaticMaskGenerator, sam_model_registry  # pyright: ignore
-        except ImportError as error:
-            raise InputError(
-                "the source sam needs segment-anything; install it with: pip install segment-anything"
-            ) from error
-        path, digest = need_checkpoint(options.checkpoint, "sam", "a checkpoint of SAM such as sam_vit_b_01ec64.pth")
-        state = load_weights(path, "SAM")
-        position = state.get("image_encoder.pos_embed")
-        self.model = WIDTHS.get(position.shape[-1], "") if position is not None else ""
-        if not self.model:
-            raise InputError(f"{path} is no checkpoint of SAM's vit_b, vit_l or vit_h; download one of these")
-        network = sam_model_registry[self.model](checkpoint=None)
-        try:
-            network.load_state_dict(state)
-        except RuntimeError as error:
-            raise InputError(f"{path} does not fit SAM's {self.model}; download it again") from error
-        self.checkpoint: Optional[str] = digest
-        self.parameters: dict[str, Any] = {"points_per_side": options.points_per_side}
+        loaded = load_sam(options.checkpoint, options.device)
+        from segment_anything import SamAutomaticMaskGenerator  # pyright: ignore[reportMissingImports]
+
+        self.model = loaded.variant
+        self.checkpoint: Optional[str] = loaded.checkpoint
+        thresholds: dict[str, Any] = {
+            "pred_iou_thresh": options.pred_iou_thresh,
+            "stability_score_thresh": options.stability_score_thresh,
+            "box_nms_thresh": options.box_nms_thresh,
+        }
+        self.parameters: dict[str, Any] = {
+            "points_per_side": options.points_per_side,
+            **thresholds,
+            "resize_factor": options.resize_factor,
+            "overlapping": True,
+        }
+        self._resize_factor = options.resize_factor
         self._generator = SamAutomaticMaskGenerator(
-            network.to(check_device(options.device)).eval(), points_per_side=options.points_per_side
+            loaded.network, points_per_side=options.points_per_side, **thresholds
         )
 
     def __call__(self, rgb: np.ndarray) -> Segments:
         """Segment an image (H, W, 3) uint8: -1 where SAM sees nothing."""
-        return flatten_sam(self._generator.generate(np.ascontiguousarray(rgb)), rgb.shape[:2])
+        return flatten_sam(self._generate(rgb), rgb.shape[:2])
+
+    def levels(self, rgb: np.ndarray) -> tuple[Segments, MaskHierarchy]:
+        """The partition of an image (H, W, 3) uint8, and all its masks."""
+        found = self._generate(rgb)
+        iou, stability = (
+            np.array([one[key] for one in found], np.float32) for key in ("predicted_iou", "stability_score")
+        )
+        return flatten_sam(found, rgb.shape[:2]), MaskHierarchy.of_masks(_stack(found, rgb.shape[:2]), iou, stability)
+
+    def _generate(self, rgb: np.ndarray) -> list[dict[str, Any]]:
+        """SAM's annotations; masks have the image's size, whatever size SAM has seen."""
+        size = (rgb.shape[0], rgb.shape[1])
+        small = [max(round(side * self._resize_factor), 1) for side in size]
+        if (small[0], small[1]) == size:
+            return self._generator.generate(np.ascontiguousarray(rgb))
+        found = self._generator.generate(cv2.resize(rgb, (small[1], small[0]), interpolation=cv2.INTER_AREA))
+        rows, columns = (nearest(old, new) for old, new in zip(small, size, strict=True))
+        return [{**one, "segmentation": one["segmentation"][rows][:, columns]} for one in found]
 
 
 def flatten_sam(found: list[dict[str, Any]], size: tuple[int, ...]) -> Segments:
@@ -63,7 +78,12 @@ def flatten_sam(found: list[dict[str, Any]], size: tuple[int, ...]) -> Segments:
         found: SAM's annotations, each with `segmentation` (H, W) bool and `predicted_iou`.
         size: (H, W) of the image.
     """
-    masks = np.stack([one["segmentation"] for one in found]) if found else np.zeros((0, *size), bool)
-    ids, order = flatten_masks(masks.astype(bool), -masks.sum(axis=(1, 2)).astype(np.float64))
+    masks = _stack(found, size)
+    ids, order = flatten_masks(masks, -masks.sum(axis=(1, 2)).astype(np.float64))
     scores = np.array([found[index]["predicted_iou"] for index in order], np.float32)
     return Segments(ids, np.arange(1, len(order) + 1, dtype=np.int32), np.zeros(len(order), np.int32), scores)
+
+
+def _stack(found: list[dict[str, Any]], size: tuple[int, ...]) -> np.ndarray:
+    """(M, H, W) bool."""
+    return np.stack([one["segmentation"] for one in found]).astype(bool) if found else np.zeros((0, *size), bool)

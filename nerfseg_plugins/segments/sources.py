@@ -6,11 +6,12 @@ checkpoint say so when they are made, not at the hundredth image.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Optional, Protocol
+from typing import Any, Literal, Optional, Protocol, runtime_checkable
 
 import numpy as np
 
 from nerfseg_plugins.errors import InputError
+from nerfseg_plugins.segments.hierarchy import MaskHierarchy
 from nerfseg_plugins.segments.masks import UNLABELLED, Segments
 
 SourceName = Literal["classical", "sam", "mask-rcnn", "mask2former"]
@@ -40,6 +41,15 @@ class SegmentSource(Protocol):
         ...
 
 
+@runtime_checkable
+class HierarchySource(Protocol):
+    """A source that sees things, their parts and their groups at once."""
+
+    def levels(self, rgb: np.ndarray) -> tuple[Segments, MaskHierarchy]:
+        """(H, W, 3) uint8 -> what calling it gives, and all masks, which may lie in each other."""
+        ...
+
+
 @dataclass(frozen=True)
 class SourceOptions:
     """What the sources can be told; each uses what concerns it."""
@@ -54,6 +64,14 @@ class SourceOptions:
     """Classical: regions that differ less are merged; higher gives fewer and larger segments."""
     points_per_side: int = 32
     """SAM: prompts along each side of the image."""
+    pred_iou_thresh: float = 0.88
+    """SAM: masks of which it thinks less are left out."""
+    stability_score_thresh: float = 0.95
+    """SAM: masks that depend more on the threshold of its logits are left out."""
+    box_nms_thresh: float = 0.7
+    """SAM: of two masks whose boxes have a larger IoU only the better one stays."""
+    resize_factor: float = 1.0
+    """SAM: the image's sides are multiplied by this before SAM sees it; masks come back at the image's size."""
 
 
 def make_source(name: SourceName, options: SourceOptions = SourceOptions()) -> SegmentSource:
