@@ -2,9 +2,11 @@
 
 SLIC superpixels of a mean-shift-filtered image are merged hierarchically. A partition has no background: every pixel
 belongs to a segment, and `nerfseg match` tells structure from things in 3D, where a wall is large and a poster is not.
+The same merging, carried on to the end, gives masks of parts, things and groups that lie in each other.
 """
 
 import warnings
+from dataclasses import asdict, dataclass
 from typing import Any, Optional
 
 import cv2
@@ -13,13 +15,31 @@ from scipy.cluster.vq import kmeans2, vq
 from skimage.color import rgb2lab
 from skimage.segmentation import slic
 
+from nerfseg_plugins.segments.hierarchy import MaskHierarchy
 from nerfseg_plugins.segments.masks import Segments
-from nerfseg_plugins.segments.region_merging import LAB_WEIGHTS, build_regions, merge_regions
+from nerfseg_plugins.segments.merge_tree import MergeTree
+from nerfseg_plugins.segments.region_merging import LAB_WEIGHTS, Regions, build_regions, merge_regions, merge_tree
 
 CODEBOOK = 32
 """Colours of an image's own codebook."""
 REFERENCE_PIXELS = 320 * 240
 """Filter sizes are for images of so many pixels and grow with the root of their number in larger ones."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Which regions of the merge tree become masks; dissimilarities as in `dissimilarity`. Chosen by eye on photos."""
+
+    finest: float = 0.2
+    """Regions that merge before this level are texture, not parts."""
+    coarsest: float = 0.65
+    """Regions that arise after this level are made of things that have nothing in common."""
+    persistence: float = 1.25
+    """A region stays alone from the level at which it arises (or `finest`) until this many times that level."""
+    min_share: float = 0.002
+    """Smallest mask, as a share of the image."""
+    max_share: float = 0.9
+    """Largest mask, as a share of the image."""
 
 
 class ClassicalSource:
@@ -29,20 +49,43 @@ class ClassicalSource:
     model = "slic-region-merging-1"
     checkpoint: Optional[str] = None
 
-    def __init__(self, granularity: float = 0.5, num_superpixels: int = 600, seed: int = 0) -> None:
+    def __init__(
+        self, granularity: float = 0.5, num_superpixels: int = 600, seed: int = 0, levels: Levels = Levels()
+    ) -> None:
         """
         Args:
             granularity: regions less dissimilar than this are merged; about 0.3 (many) to 0.8 (few).
             num_superpixels: first regions.
             seed: of the codebook.
+            levels: which regions of all levels are masks.
         """
         self.granularity = granularity
         self.num_superpixels = num_superpixels
         self.seed = seed
-        self.parameters: dict[str, Any] = {"granularity": granularity, "num_superpixels": num_superpixels, "seed": seed}
+        self.levels_config = levels
+        self.parameters: dict[str, Any] = {
+            "granularity": granularity,
+            "num_superpixels": num_superpixels,
+            "seed": seed,
+            "levels": asdict(levels),
+        }
 
     def __call__(self, rgb: np.ndarray) -> Segments:
         """Segment an image (H, W, 3) uint8: every pixel is in a segment, classes are unknown, scores 1."""
+        superpixels, regions = self._regions(rgb)
+        return Segments.of_ids(merge_regions(regions, self.granularity)[superpixels] + 1)
+
+    def levels(self, rgb: np.ndarray) -> tuple[Segments, MaskHierarchy]:
+        """The partition of an image (H, W, 3) uint8, and the regions that last while others merge, at all levels."""
+        superpixels, regions = self._regions(rgb)
+        tree = merge_tree(regions)
+        area = np.bincount(superpixels.ravel())
+        masks = tree.members()[lasting_regions(tree, area, self.levels_config)]
+        partition = tree.cut(self.granularity)[superpixels] + 1
+        return Segments.of_ids(partition), MaskHierarchy.of_masks(masks[:, superpixels])
+
+    def _regions(self, rgb: np.ndarray) -> tuple[np.ndarray, Regions]:
+        """Superpixels (H, W) and their statistics."""
         scale = max(1.0, float(np.sqrt(rgb.shape[0] * rgb.shape[1] / REFERENCE_PIXELS)))
         lab = rgb2lab(cv2.pyrMeanShiftFiltering(np.ascontiguousarray(rgb), round(8 * scale), 18))
         lab = lab.astype(np.float32)
@@ -53,7 +96,7 @@ class ClassicalSource:
             superpixels, lab, codes, CODEBOOK, texture_energy(rgb, scale), edge_strength(lab, scale)
         )
         regions.histogram = regions.histogram @ soften
-        return Segments.of_ids(merge_regions(regions, self.granularity)[superpixels] + 1)
+        return superpixels, regions
 
     def _codes(self, lab: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Nearest codebook colour of each pixel (H, W), and the (C, C) blur that lets similar colours count as such."""
@@ -70,6 +113,21 @@ class ClassicalSource:
         blur = np.zeros((CODEBOOK, CODEBOOK))
         blur[: len(codebook), : len(codebook)] = np.exp(-(distance**2) / (2 * 15.0**2))
         return codes.reshape(lab.shape[:2]), blur / np.maximum(blur.sum(axis=1, keepdims=True), 1e-12)
+
+
+def lasting_regions(tree: MergeTree, area: np.ndarray, levels: Levels) -> np.ndarray:
+    """Nodes (M,) of a merge tree that are worth a mask: nested by construction, since all are of one tree.
+
+    Args:
+        tree: how the regions grow together.
+        area: (N,) pixels of the first regions.
+        levels: what makes a region worth a mask.
+    """
+    born, dies = tree.lifetimes()
+    size = (tree.members() @ area) / area.sum()
+    lasting = dies >= levels.persistence * np.maximum(born, levels.finest)
+    fitting = (size >= levels.min_share) & (size <= levels.max_share)
+    return np.flatnonzero((born <= levels.coarsest) & lasting & fitting)
 
 
 def texture_energy(rgb: np.ndarray, scale: float) -> np.ndarray:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nerfseg_plugins.segments.merge_tree import MergeTree
+
 LAB_WEIGHTS = np.array([0.6, 1.3, 1.3])
 """Weights of L, a, b: shading changes lightness within an object more often than its hue."""
 
@@ -124,11 +126,23 @@ def merge_regions(regions: Regions, threshold: float, weights: MergeWeights = Me
     Returns:
         (R,) int64: final region of each first one, 0.. without gaps.
     """
+    return merge_tree(regions, threshold, weights).cut(threshold)
+
+
+def merge_tree(regions: Regions, threshold: float = np.inf, weights: MergeWeights = MergeWeights()) -> MergeTree:
+    """The order in which the most alike neighbours grow together, until all are less alike than `threshold`.
+
+    Args:
+        regions: statistics; used up.
+        threshold: largest dissimilarity that is merged.
+        weights: what counts.
+    """
     number = len(regions.area)
     outline = np.array([sum(border[0] for border in own.values()) for own in regions.borders])
-    parent = np.arange(number)
     version = [0] * number
     total = regions.total
+    pairs: list[tuple[int, int]] = []
+    costs: list[float] = []
 
     def entry(a: int, b: int) -> tuple[float, int, int, int, int]:
         return dissimilarity(regions, outline, weights, a, b), a, b, version[a], version[b]
@@ -142,16 +156,14 @@ def merge_regions(regions: Regions, threshold: float, weights: MergeWeights = Me
         if cost > threshold:
             break
         _absorb(regions, outline, a, b)
-        parent[b] = a
+        pairs.append((a, b))
+        costs.append(cost)
         version[a] += 1
         version[b] = -1  # gone: no entry fits any more
         for neighbour in regions.borders[a]:
             heapq.heappush(heap, entry(a, neighbour))
     assert regions.total == total or number == 0
-    for index in range(number):
-        while parent[index] != parent[parent[index]]:
-            parent[index] = parent[parent[index]]
-    return np.unique(parent, return_inverse=True)[1].ravel()
+    return MergeTree.of_merges(number, pairs, costs)
 
 
 def _absorb(regions: Regions, outline: np.ndarray, a: int, b: int) -> None:

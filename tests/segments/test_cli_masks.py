@@ -70,13 +70,13 @@ def test_a_killed_process_leaves_nothing_half_written_and_goes_on(data: Path) ->
         "import os, signal, sys\n"
         "from pathlib import Path\n"
         "from nerfseg_plugins.cli.masks import Masks\n"
-        "import nerfseg_plugins.segments.masks as masks\n"
-        "write = masks.write_segments\n"
-        "def write_then_die(path, segments):\n"
+        "import nerfseg_plugins.segments.hierarchy as masks\n"
+        "write = masks.write_hierarchy\n"
+        "def write_then_die(path, *rest):\n"
         "    if path.stem == '1':\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    write(path, segments)\n"
-        "masks.write_segments = write_then_die\n"
+        "    write(path, *rest)\n"
+        "masks.write_hierarchy = write_then_die\n"
         f"Masks(Path({str(data)!r})).main()\n"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode == -9
