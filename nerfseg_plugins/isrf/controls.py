@@ -1,9 +1,8 @@
 """The elements of the panel: what there is to set and to press, in which order, and what it means."""
 
-from typing import Any, Literal, Optional, get_args
+from typing import Any, Optional, get_args
 
 from nerfstudio.viewer.viewer_elements import (
-    ViewerButton,
     ViewerCheckbox,
     ViewerDropdown,
     ViewerElement,
@@ -12,7 +11,6 @@ from nerfstudio.viewer.viewer_elements import (
     ViewerText,
     ViewerVec3,
 )
-from viser import ViserServer
 
 from nerfseg_plugins.isrf.cache import CacheConfig
 from nerfseg_plugins.isrf.edits import Action
@@ -20,7 +18,7 @@ from nerfseg_plugins.isrf.growing import Kernel
 from nerfseg_plugins.isrf.interaction import Shown
 from nerfseg_plugins.isrf.select_config import Method, SelectConfig
 from nerfseg_plugins.isrf.stroke_files import RADIUS
-from nerfseg_plugins.scene.elements import ViewerGroup, ViewerMarkdown
+from nerfseg_plugins.scene.elements import HintedButton, ViewerGroup, ViewerMarkdown
 
 OBJECT, OTHER = "the object (positive)", "what it is not (negative)"
 LINE, CLICKS, RECTANGLE = "line from click to click", "single clicks", "rectangle"
@@ -36,27 +34,6 @@ ACTIONS: dict[str, Action] = {
 }
 """What the viewer calls an edit's actions."""
 DEFAULTS = SelectConfig()
-
-
-class HintedButton(ViewerButton):
-    """A button that says what it does when the mouse rests on it.
-
-    Args:
-        name: what is written on it.
-        hint: what it says.
-        disabled: whether it cannot be pressed at first.
-        main: whether it is one of the few that lead from a stroke to a saved edit; the others are grey.
-    """
-
-    def __init__(self, name: str, hint: str, disabled: bool = False, main: bool = False) -> None:
-        super().__init__(name, cb_hook=lambda _: None, disabled=disabled)
-        self.hint = hint
-        self._color: Optional[Literal["gray"]] = None if main else "gray"
-
-    def _create_gui_handle(self, viser_server: ViserServer) -> None:
-        self.gui_handle = viser_server.gui.add_button(
-            self.name, disabled=self.disabled, hint=self.hint, color=self._color
-        )
 
 
 class Controls:

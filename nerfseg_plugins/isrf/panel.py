@@ -14,11 +14,11 @@ from nerfseg_plugins.isrf import controls
 from nerfseg_plugins.isrf.controls import Controls
 from nerfseg_plugins.isrf.drawing import Click, brush_rays, rectangle_rays
 from nerfseg_plugins.isrf.interaction import Interaction, describe
-from nerfseg_plugins.isrf.jobs import Jobs
 from nerfseg_plugins.isrf.select_config import SelectConfig
-from nerfseg_plugins.isrf.viewer_access import ViewerAccess
+from nerfseg_plugins.isrf.viewer_access import StrokeAccess
 from nerfseg_plugins.isrf.workbench import Workbench
 from nerfseg_plugins.scene.elements import ViewerAttachment, plain
+from nerfseg_plugins.scene.jobs import Jobs
 
 LOOKED_THROUGH = ("rgb", "not set")
 """Outputs that give way to the one that shows what is selected."""
@@ -55,7 +55,7 @@ class SegmentPanel(nn.Module):
         self.jobs = Jobs()
         self.elements = self._controls.all
         self.viewer_control = ViewerAttachment(self._on_viewer)
-        self._access = ViewerAccess(self.viewer_control)
+        self._access = StrokeAccess(self.viewer_control)
         self._bench = Workbench(model, self._access, lambda doing: self._say(f"{doing} …"))
         self._wire()
 

@@ -1,19 +1,14 @@
-"""What the panel needs of nerfstudio's viewer and of viser beneath it; nothing else here knows their insides."""
+"""What strokes need of the viewer beside what other panels do: their marks in the scene."""
 
-import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from pathlib import Path
-from typing import Any, Literal, Optional
+from typing import Any
 
 import torch
-from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.viewer.viewer_elements import ViewerControl
 from torch import Tensor
 
-from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.isrf.drawing import Click, pixel_size
-from nerfseg_plugins.scene.viewing import placed, placed_points
+from nerfseg_plugins.scene.viewer_access import ViewerAccess
+from nerfseg_plugins.scene.viewing import placed_points
 
 POSITIVE, NEGATIVE = (40, 220, 60), (235, 50, 40)
 """Colours of strokes."""
@@ -21,12 +16,9 @@ NEAR = 0.05
 """Distance from the camera, scene units, at which clicks are shown whose thing is not known yet: before everything."""
 POINT = 0.004
 """Size of a stroke's points, scene units."""
-WIDEST = math.radians(120)
-MAX_RES = (64, 2048)
-"""Range of the viewer's resolution, pixels along the longer side."""
 
 
-class ViewerAccess:
+class StrokeAccess(ViewerAccess):
     """nerfstudio's viewer, as far as strokes need it.
 
     Args:
@@ -34,136 +26,13 @@ class ViewerAccess:
     """
 
     def __init__(self, control: ViewerControl) -> None:
-        self._control = control
+        super().__init__(control)
         self._drawn: dict[str, Any] = {}
-        self._listening: Optional[str] = None
-
-    @property
-    def viewer(self) -> Any:
-        """nerfstudio's viewer.
-
-        Raises:
-            InputError: there is none yet.
-        """
-        found = getattr(self._control, "viewer", None)
-        if found is None:
-            raise InputError("there is no viewer yet")
-        return found
-
-    # The run ---------------------------------------------------------------------------------------------------------
-
-    @property
-    def folder(self) -> Path:
-        """Folder of the run."""
-        return self.viewer.log_filename.parent
-
-    @property
-    def datamanager(self) -> Any:
-        """The data of the run."""
-        return self.viewer.pipeline.datamanager
-
-    @property
-    def cameras(self) -> Cameras:
-        """Those of the training views, scene frame."""
-        return self.datamanager.train_dataset.cameras
-
-    @property
-    def trains(self) -> bool:
-        """Whether weights still change."""
-        trainer = self.viewer.trainer
-        return trainer is not None and trainer.training_state != "completed"
-
-    @contextmanager
-    def alone(self, model: Any, reading: bool = False) -> Iterator[None]:
-        """Inside, the model is in evaluation mode, and nobody else trains or renders it.
-
-        Args:
-            model: the model.
-            reading: whether it is only read and left as it is. Then renderings may go on unless a trainer is there.
-        """
-        lock = None if reading and self.viewer.trainer is None else self.viewer.train_lock
-        with lock or nullcontext():
-            was_training = model.training
-            model.eval()
-            try:
-                yield
-            finally:
-                model.train(was_training)
-
-    # The picture -----------------------------------------------------------------------------------------------------
-
-    def render(self) -> None:
-        """Render anew."""
-        self.viewer._trigger_rerender()
-
-    def show_output(self, name: str, instead_of: tuple[str, ...]) -> None:
-        """Show one of the model's outputs where one of some others is shown now; ask for a rendering afterwards."""
-        element = self.viewer.control_panel._output_render
-        if name in element.options and element.value in instead_of:
-            element.value = name
-
-    def set_divisor(self, divisor: int) -> None:
-        """Render the training views' resolution divided by this."""
-        longest = int(torch.maximum(self.cameras.height, self.cameras.width).max())
-        self.viewer.control_panel._max_res.value = min(max(round(longest / divisor), MAX_RES[0]), MAX_RES[1])
-
-    def look_from(self, index: int) -> str:
-        """Put the camera where a training view was taken, and return the name of its image."""
-        camera = self.cameras[index : index + 1]
-        position, wxyz = placed(camera.camera_to_worlds[0])
-        for client in self.viewer.viser_server.get_clients().values():
-            with client.atomic():
-                client.camera.position, client.camera.wxyz, client.camera.fov = position, wxyz, self._fov(camera)
-        return Path(self.datamanager.train_dataset.image_filenames[index]).name
-
-    @staticmethod
-    def _fov(camera: Cameras) -> float:
-        return min(2 * math.atan(float(camera.height) / 2 / float(camera.fy)), WIDEST)
 
     @property
     def pixel(self) -> float:
         """Side of a pixel on the plane at distance 1 of a picture as high as a training view, seen as one looks now."""
-        clients = list(self.viewer.viser_server.get_clients().values())
-        first = self.cameras[0:1]
-        return pixel_size(clients[0].camera.fov if clients else self._fov(first), int(first.height))
-
-    def camera(self) -> Cameras:
-        """The camera that one looks through, with as many pixels as a training view in height.
-
-        Raises:
-            InputError: nobody looks.
-        """
-        clients = list(self.viewer.viser_server.get_clients().values())
-        if not clients:
-            raise InputError("no browser looks at the scene, so a rectangle has no place in it")
-        height = int(self.cameras[0:1].height)
-        found = self._control.get_camera(height, max(1, round(height * clients[0].camera.aspect)))
-        assert found is not None
-        found.camera_to_worlds = found.camera_to_worlds.float()
-        return found
-
-    # Clicks ----------------------------------------------------------------------------------------------------------
-
-    @property
-    def listens(self) -> bool:
-        """Whether clicks are heard; the camera cannot be turned meanwhile."""
-        return self._listening is not None
-
-    def listen(self, kind: Literal["click", "rect-select"], heard: Callable[[Any], None]) -> None:
-        """Hear clicks, or rectangles, until `stop_listening`."""
-        self.stop_listening()
-        self._control.register_pointer_cb(kind, heard, removed_cb=self._forget)  # type: ignore[arg-type]
-        self._listening = kind
-
-    def stop_listening(self) -> None:
-        """Hear nothing; the camera can be turned again."""
-        if self._listening is not None:
-            self._control.unregister_pointer_cb()
-
-    def _forget(self) -> None:
-        self._listening = None
-
-    # Markers ---------------------------------------------------------------------------------------------------------
+        return pixel_size(self.fov, int(self.cameras[0:1].height))
 
     def mark(self, name: str, points: Tensor, positive: bool, size: float = POINT) -> None:
         """Show points (P, 3), scene frame, in the scene, green or red; none of them takes the mark away."""

@@ -23,7 +23,7 @@ from nerfseg_plugins.isrf.queries import centroids
 from nerfseg_plugins.isrf.select_config import SelectConfig
 from nerfseg_plugins.isrf.selection import select, solid
 from nerfseg_plugins.isrf.solid import VoxelSet
-from nerfseg_plugins.isrf.viewer_access import ViewerAccess
+from nerfseg_plugins.isrf.viewer_access import StrokeAccess
 from nerfseg_plugins.isrf.words import points_of_words
 from nerfseg_plugins.scene.fingerprint import fingerprint
 from nerfseg_plugins.scene.frames import frame_transform
@@ -46,7 +46,7 @@ class Workbench:
         doing: told what takes a while before it begins.
     """
 
-    def __init__(self, model: Any, access: ViewerAccess, doing: Callable[[str], None]) -> None:
+    def __init__(self, model: Any, access: StrokeAccess, doing: Callable[[str], None]) -> None:
         self._model = weakref.ref(model)
         self._access = access
         self._doing = doing

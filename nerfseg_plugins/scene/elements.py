@@ -7,7 +7,7 @@ Where a callback only changes other elements, both are in the way: on a CPU the 
 import re
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any, Optional
+from typing import Any, Literal, Optional
 
 from nerfstudio.viewer.viewer import Viewer
 from nerfstudio.viewer.viewer_elements import (
@@ -77,6 +77,27 @@ class QuietButton(ViewerButton):
         """Add the button to the viewer."""
         self._create_gui_handle(viser_server)
         self.gui_handle.on_click(lambda _: self._quiet_hook(self))
+
+
+class HintedButton(ViewerButton):
+    """A button that says what it does when the mouse rests on it.
+
+    Args:
+        name: what is written on it.
+        hint: what it says.
+        disabled: whether it cannot be pressed at first.
+        main: whether it is one of the few that matter most; the others are grey.
+    """
+
+    def __init__(self, name: str, hint: str, disabled: bool = False, main: bool = False) -> None:
+        super().__init__(name, cb_hook=lambda _: None, disabled=disabled)
+        self.hint = hint
+        self._color: Optional[Literal["gray"]] = None if main else "gray"
+
+    def _create_gui_handle(self, viser_server: ViserServer) -> None:
+        self.gui_handle = viser_server.gui.add_button(
+            self.name, disabled=self.disabled, hint=self.hint, color=self._color
+        )
 
 
 class _QuietUpdate:
