@@ -195,9 +195,10 @@ def neighbor_graph(points: np.ndarray, neighbors: int) -> np.ndarray:
     count = min(neighbors, len(points) - 1)
     if count < 1:
         return np.zeros((0, 2), np.int64)
-    _, near = KDTree(points).query(points, k=count + 1)
-    own = np.repeat(np.arange(len(points)), count + 1)
-    other = near.reshape(-1).astype(np.int64)
+    tree = KDTree(points)
+    # One after the other as they lie in space, they find the same parts of the tree still in the processor's memory.
+    near = tree.query(points[tree.indices], k=count + 1)[1]
+    own, other = np.repeat(tree.indices, count + 1).astype(np.int64), np.reshape(near, -1).astype(np.int64)
     # Of points at one place any one may be a point's own nearest, so the loop is looked for and not just first.
     low, high = np.minimum(own, other), np.maximum(own, other)
     codes = np.unique((low * len(points) + high)[low < high])
