@@ -178,6 +178,10 @@ class SamHierarchy(DataParser):
         parsed.outputs.metadata.update(metadata, z_depth_scale=parsed.outputs.dataparser_scale)
         return parsed.outputs
 
+    def has_rotated_views(self) -> bool:
+        """Whether the data have views beside those of val, the split `rotate`."""
+        return self.layout() == "blender-hs" and any((self.config.data / name).is_file() for name in ROTATED)
+
     def _delegate_transforms(self, split: str) -> Parsed:
         capture = self._front3d.capture()
         frames = select_frames(capture, split, self._front3d.config)

@@ -30,6 +30,8 @@ class Eval:
     """Views to measure on."""
     images: Optional[Path] = None
     """Folder for pictures to look at: photo, rendering, predicted and true instances side by side."""
+    granularities: tuple[float, ...] = ()
+    """Hierarchies: where to cut, fine to coarse; unset: 0.02, 0.04 ... 1."""
     legacy_pq: bool = False
     """Whether to print PQ also as the original Instance-NeRF computes it, to compare with its figures alone."""
 
@@ -44,11 +46,13 @@ class Eval:
         if self.output_path.suffix.lower() != ".json":
             raise InputError(f"{self.output_path} must end in .json")
         run = load_run(self.load_config, test_mode="test" if self.split == "test" else "val")
-        metrics, reason, legacy_pq = evaluate_run(run, self.split, self.images)
+        metrics, reason, legacy_pq, lacking = evaluate_run(run, self.split, self.images, self.granularities)
         write_json(self.output_path, metrics)
         _print_table(metrics, f"{run.config.method_name}, step {run.step}, {self.split} views")
         if reason:
             print(f"no instance metrics: {reason}")
+        if lacking and hasattr(run.pipeline.model, "label_maps"):
+            print(f"no metrics of hierarchies: {lacking}")
         if self.legacy_pq and legacy_pq is not None:
             print(f"PQ of the original implementation, not comparable with the others: {legacy_pq:.4f}")
         print(f"wrote {self.output_path}" + (f" and pictures into {self.images}" if self.images else ""))
@@ -58,24 +62,30 @@ class Evaluation(NamedTuple):
     """What `evaluate_run` finds."""
 
     metrics: "Metrics"
-    """By the keys of `evaluation.report.METRIC_NAMES`."""
+    """By the keys of `evaluation.report.METRIC_NAMES`, and those of single levels where there is a hierarchy."""
     reason: Optional[str]
     """One sentence on why there are no instance metrics; None when there are."""
     legacy_pq: Optional[float]
     """PQ with the deviations of the original implementation."""
+    lacking: Optional[str]
+    """One sentence on why there are no metrics of hierarchies; None when there are."""
 
 
-def evaluate_run(run: "Run", split: str, images: Optional[Path] = None) -> Evaluation:
+def evaluate_run(
+    run: "Run", split: str, images: Optional[Path] = None, granularities: tuple[float, ...] = ()
+) -> Evaluation:
     """Measure a loaded run.
 
     Args:
         run: the run, loaded with the test mode of the split.
         split: `train`, or anything else for the held-out views.
         images: folder for comparison pictures.
+        granularities: at which hierarchies are cut; a fixed series when empty.
 
     Raises:
         InputError: a true mask cannot be read or does not fit its image.
     """
+    from nerfseg_plugins.cli.eval_hierarchy import GRANULARITIES, HierarchyEvaluation
     from nerfseg_plugins.evaluation.panoptic import best_assignment
     from nerfseg_plugins.evaluation.report import Report
 
@@ -86,11 +96,13 @@ def evaluate_run(run: "Run", split: str, images: Optional[Path] = None) -> Evalu
     if reason is None and not any(truth):
         reason = f"the {split} views have no true masks; put them into masks/ of the data"
     report = Report(_lpips_of(run))
+    hierarchy = HierarchyEvaluation(run, part, granularities or GRANULARITIES)
     names = output_names([Path(path) for path in dataset.image_filenames], ".png") if images else []
     with tempfile.TemporaryDirectory(prefix="nerfseg-eval-") as scratch:
         for view in rendered(run, part, f"evaluating {split} views"):
             record = _record(run, view, truth[view.index], why_no_ids(run) is None)
             report.add(record)
+            hierarchy.add(view)
             if images:
                 # Which prediction is which true instance, hence its colour, is known when all views are counted.
                 _save_record(Path(scratch) / f"{view.index}.npz", record)
@@ -99,7 +111,11 @@ def evaluate_run(run: "Run", split: str, images: Optional[Path] = None) -> Evalu
             for index, name in enumerate(names):
                 _write_picture(images / name, Path(scratch) / f"{index}.npz", matched)
     predicted, true = classes_of(run, dataset)
-    return Evaluation(report.metrics(predicted, true), reason, report.legacy_pq(predicted, true))
+    # The hierarchy first: the report tells how many seconds have passed.
+    found = hierarchy.metrics()
+    metrics = report.metrics(predicted, true)
+    metrics.update(found)
+    return Evaluation(metrics, reason, report.legacy_pq(predicted, true), hierarchy.reason)
 
 
 def classes_of(run: "Run", dataset: Any) -> tuple[Optional[dict[int, int]], Optional[dict[int, int]]]:
