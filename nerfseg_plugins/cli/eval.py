@@ -41,16 +41,18 @@ class Eval:
         Raises:
             InputError: the run or its data cannot be used.
         """
+        from nerfseg_plugins.cli.eval_hierarchy import why_no_hierarchy
         from nerfseg_plugins.scene.run import load_run
 
         if self.output_path.suffix.lower() != ".json":
             raise InputError(f"{self.output_path} must end in .json")
         run = load_run(self.load_config, test_mode="test" if self.split == "test" else "val")
-        metrics, reason, legacy_pq, lacking = evaluate_run(run, self.split, self.images, self.granularities)
+        metrics, reason, legacy_pq = evaluate_run(run, self.split, self.images, self.granularities)
         write_json(self.output_path, metrics)
         _print_table(metrics, f"{run.config.method_name}, step {run.step}, {self.split} views")
         if reason:
             print(f"no instance metrics: {reason}")
+        lacking = why_no_hierarchy(run, self.split)
         if lacking and hasattr(run.pipeline.model, "label_maps"):
             print(f"no metrics of hierarchies: {lacking}")
         if self.legacy_pq and legacy_pq is not None:
@@ -67,8 +69,6 @@ class Evaluation(NamedTuple):
     """One sentence on why there are no instance metrics; None when there are."""
     legacy_pq: Optional[float]
     """PQ with the deviations of the original implementation."""
-    lacking: Optional[str]
-    """One sentence on why there are no metrics of hierarchies; None when there are."""
 
 
 def evaluate_run(
@@ -115,7 +115,7 @@ def evaluate_run(
     found = hierarchy.metrics()
     metrics = report.metrics(predicted, true)
     metrics.update(found)
-    return Evaluation(metrics, reason, report.legacy_pq(predicted, true), hierarchy.reason)
+    return Evaluation(metrics, reason, report.legacy_pq(predicted, true))
 
 
 def classes_of(run: "Run", dataset: Any) -> tuple[Optional[dict[int, int]], Optional[dict[int, int]]]:

@@ -23,6 +23,19 @@ MIN_SHARE = 0.02
 """Of a view's pixels that another one must see too."""
 
 
+def why_no_hierarchy(run: "Run", split: str) -> Optional[str]:
+    """One sentence on why there is no hierarchy to measure on the views of a split; None when there is."""
+    model: Any = run.pipeline.model
+    if not hasattr(model, "label_maps"):
+        return f"{run.config.method_name} makes no hierarchy; train a method that does, such as ultrametric"
+    if not getattr(model, "head_trained", True):
+        return f"the run has reached step {run.step} and its head is not trained yet; train on with --load-dir"
+    reason = model.why_no_ids() if hasattr(model, "why_no_ids") else None
+    if reason is None and not run.dataset("train" if split == "train" else "val").metadata.get("truth_levels"):
+        reason = f"the {split} views have no true ids of groups, objects and parts"
+    return reason
+
+
 class HierarchyEvaluation:
     """Gathers the views of a run whose model and data both know hierarchies; does nothing for others.
 
@@ -43,20 +56,8 @@ class HierarchyEvaluation:
         self._truth: dict[str, Any] = self._dataset.metadata.get("truth_levels") or {}
         self._report = HierarchyReport()
         self._views: dict[int, tuple[dict[str, np.ndarray], list[np.ndarray], Any]] = {}
-        self.reason = self._why_not()
+        self.reason = why_no_hierarchy(run, split)
         """One sentence on why there are no such metrics; None when there are."""
-
-    def _why_not(self) -> Optional[str]:
-        if not hasattr(self._model, "label_maps"):
-            return f"{self._run.config.method_name} makes no hierarchy; train a method that does, such as ultrametric"
-        if not getattr(self._model, "head_trained", True):
-            return (
-                f"the run has reached step {self._run.step} and its head is not trained yet; train on with --load-dir"
-            )
-        reason = self._model.why_no_ids() if hasattr(self._model, "why_no_ids") else None
-        if reason is None and not self._truth:
-            reason = f"the {self._split} views have no true ids of groups, objects and parts"
-        return reason
 
     def add(self, view: "View") -> None:
         """Measure one view, and keep its label maps for the comparison of views.

@@ -39,6 +39,7 @@ def normalized_covering(
     label_maps: Iterable[np.ndarray],
     min_pixels: int = MIN_PIXELS,
     released: bool = False,
+    best: Optional["Best"] = None,
 ) -> Scores:
     """NC(g) = mean over p in g of max_k IoU(g, S_k(p)).
 
@@ -47,12 +48,13 @@ def normalized_covering(
         label_maps: (H, W) labels at each granularity.
         min_pixels: true segments below are left out.
         released: whether pixels without a label are one segment.
+        best: of these maps, where it is known already.
 
     Raises:
         InputError: a map is of another size.
     """
     ids, _ = _flat(truth, ())
-    best = best_covering(truth, label_maps, released)
+    best = best or best_covering(truth, label_maps, released)
     return mean_by_id(ids, best.iou, _large(ids, min_pixels))
 
 
@@ -80,7 +82,10 @@ def best_covering(truth: np.ndarray, label_maps: Iterable[np.ndarray], released:
 
 
 def segmentation_injectivity(
-    truth: np.ndarray, label_maps: Iterable[np.ndarray], min_pixels: int = MIN_PIXELS
+    truth: np.ndarray,
+    label_maps: Iterable[np.ndarray],
+    min_pixels: int = MIN_PIXELS,
+    best: Optional["Best"] = None,
 ) -> Optional[float]:
     """Whether different true segments of a level are found as different segments.
 
@@ -96,7 +101,7 @@ def segmentation_injectivity(
     wanted = wanted[wanted > 0]
     if not len(wanted):
         return None
-    best = best_covering(truth, maps)
+    best = best or best_covering(truth, maps)
     taken = set()
     for segment in wanted.tolist():
         members = np.flatnonzero(ids == segment)

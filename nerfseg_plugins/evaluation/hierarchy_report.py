@@ -9,6 +9,7 @@ from nerfseg_plugins.evaluation.correspondence import Correspondence
 from nerfseg_plugins.evaluation.hierarchy import (
     MIN_PIXELS,
     Scores,
+    best_covering,
     foreground,
     mean,
     normalized_covering,
@@ -47,10 +48,11 @@ class HierarchyReport:
             InputError: the sizes differ.
         """
         for name, truth in _with_foreground(levels).items():
-            _note(self._covering, name, normalized_covering(truth, label_maps, self._min_pixels))
-        for name, truth in levels.items():
-            found = segmentation_injectivity(truth, label_maps, self._min_pixels)
-            _note(self._injectivity, name, {} if found is None else {0: found})
+            best = best_covering(truth, label_maps)
+            _note(self._covering, name, normalized_covering(truth, label_maps, self._min_pixels, best=best))
+            if name in levels:
+                found = segmentation_injectivity(truth, label_maps, self._min_pixels, best)
+                _note(self._injectivity, name, {} if found is None else {0: found})
         scores = tree_agreement(list(levels.values()), label_maps, self._min_pixels)
         for name, found in zip(levels, scores, strict=True):
             _note(self._agreement, name, found)

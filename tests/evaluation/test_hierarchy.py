@@ -1,4 +1,4 @@
-"""Covering, injectivity, agreement of trees, view consistency: by hand, by brute force, as the released evaluator draws."""
+"""Covering, injectivity, trees, view consistency: by hand, by brute force, and as the released evaluator draws."""
 
 import itertools
 import math
