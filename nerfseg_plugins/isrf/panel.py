@@ -1,6 +1,5 @@
 """The viewer's panel of isrf: strokes drawn in the scene select a part of it, and something is done to that part."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from threading import RLock
@@ -9,7 +8,6 @@ from typing import Any, Optional
 from nerfstudio.viewer.viewer_elements import ViewerClick, ViewerRectSelect
 from torch import nn
 
-from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.isrf import controls
 from nerfseg_plugins.isrf.controls import Controls
 from nerfseg_plugins.isrf.drawing import Click, brush_rays, rectangle_rays
@@ -18,7 +16,7 @@ from nerfseg_plugins.isrf.select_config import SelectConfig
 from nerfseg_plugins.isrf.viewer_access import StrokeAccess
 from nerfseg_plugins.isrf.workbench import Workbench
 from nerfseg_plugins.scene.elements import ViewerAttachment, plain
-from nerfseg_plugins.scene.jobs import Jobs
+from nerfseg_plugins.scene.jobs import Jobs, told
 
 LOOKED_THROUGH = ("rgb", "not set")
 """Outputs that give way to the one that shows what is selected."""
@@ -103,28 +101,13 @@ class SegmentPanel(nn.Module):
         """Show a text of our own making; what comes from elsewhere goes through `plain`."""
         self._controls.status.content = text
 
-    def _told(self, work: Callable[[], str]) -> bool:
-        """Do something and say what came of it; returns whether it was done."""
-        start = time.perf_counter()
-        try:
-            said = work()
-        except InputError as error:
-            self._say(f"**Not done:** {plain(str(error))}")
-            return False
-        except Exception as error:
-            self._say(f"**Failed** ({plain(type(error).__name__)}); the terminal says where")
-            raise
-        if said:
-            self._say(f"{plain(said)} ({time.perf_counter() - start:.1f} s)")
-        return True
-
     def _now(self, work: Callable[[], None]) -> Callable[[Any], None]:
         """A callback that does something at once; where it fails, the camera can be turned again."""
 
         def callback(_: Any) -> None:
             done = False
             try:
-                done = self._told(lambda: work() or "")
+                done = told(lambda: work() or "", self._say)
             finally:
                 if not done:
                     self._disarm()
@@ -135,7 +118,7 @@ class SegmentPanel(nn.Module):
         """A callback that has something done, and shown, after all that was asked for before."""
 
         def job() -> None:
-            self._told(lambda: self._shown_after(step))
+            told(lambda: self._shown_after(step), self._say)
 
         return lambda _: self.jobs.submit(job)
 

@@ -1,14 +1,10 @@
 """What strokes need of the viewer beside what other panels do: their marks in the scene."""
 
-from typing import Any
-
 import torch
-from nerfstudio.viewer.viewer_elements import ViewerControl
 from torch import Tensor
 
 from nerfseg_plugins.isrf.drawing import Click, pixel_size
 from nerfseg_plugins.scene.viewer_access import ViewerAccess
-from nerfseg_plugins.scene.viewing import placed_points
 
 POSITIVE, NEGATIVE = (40, 220, 60), (235, 50, 40)
 """Colours of strokes."""
@@ -19,15 +15,7 @@ POINT = 0.004
 
 
 class StrokeAccess(ViewerAccess):
-    """nerfstudio's viewer, as far as strokes need it.
-
-    Args:
-        control: knows the viewer once there is one.
-    """
-
-    def __init__(self, control: ViewerControl) -> None:
-        super().__init__(control)
-        self._drawn: dict[str, Any] = {}
+    """nerfstudio's viewer, as far as strokes need it."""
 
     @property
     def pixel(self) -> float:
@@ -36,17 +24,7 @@ class StrokeAccess(ViewerAccess):
 
     def mark(self, name: str, points: Tensor, positive: bool, size: float = POINT) -> None:
         """Show points (P, 3), scene frame, in the scene, green or red; none of them takes the mark away."""
-        old = self._drawn.pop(name, None)
-        if old is not None:
-            old.remove()
-        if len(points):
-            self._drawn[name] = self.viewer.viser_server.scene.add_point_cloud(
-                f"/segment/{name}",
-                placed_points(points),
-                POSITIVE if positive else NEGATIVE,
-                point_size=float(placed_points(torch.tensor([[size, 0.0, 0.0]]))[0, 0]),
-                point_shape="circle",
-            )
+        self.draw_points(name, points, POSITIVE if positive else NEGATIVE, size)
 
     def mark_clicks(self, clicks: list[Click], positive: bool, radius: float) -> None:
         """Show clicks of a brush's radius (pixels) close before the camera."""

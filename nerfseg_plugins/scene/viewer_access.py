@@ -9,9 +9,10 @@ from typing import Any, Literal, Optional
 import torch
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.viewer.viewer_elements import ViewerControl
+from torch import Tensor
 
 from nerfseg_plugins.errors import InputError
-from nerfseg_plugins.scene.viewing import placed
+from nerfseg_plugins.scene.viewing import placed, placed_points
 
 WIDEST = math.radians(120)
 MAX_RES = (64, 2048)
@@ -27,6 +28,7 @@ class ViewerAccess:
 
     def __init__(self, control: ViewerControl) -> None:
         self._control = control
+        self._drawn: dict[str, Any] = {}
         self._listening: Optional[str] = None
 
     @property
@@ -87,11 +89,16 @@ class ViewerAccess:
         """Render anew."""
         self.viewer._trigger_rerender()
 
-    def show_output(self, name: str, instead_of: tuple[str, ...]) -> None:
-        """Show one of the model's outputs where one of some others is shown now; ask for a rendering afterwards."""
+    def show_output(self, name: str, instead_of: tuple[str, ...]) -> bool:
+        """Show one of the model's outputs where one of some others is shown now; ask for a rendering afterwards.
+
+        Returns:
+            Whether the viewer knows the output, which it does once it has rendered it.
+        """
         element = self.viewer.control_panel._output_render
         if name in element.options and element.value in instead_of:
             element.value = name
+        return name in element.options
 
     def set_divisor(self, divisor: int) -> None:
         """Render the training views' resolution divided by this."""
@@ -152,3 +159,26 @@ class ViewerAccess:
 
     def _forget(self) -> None:
         self._listening = None
+
+    # Points ----------------------------------------------------------------------------------------------------------
+
+    def draw_points(self, name: str, points: Tensor, colors: Any, size: float) -> None:
+        """Show points in the scene, instead of those of the same name.
+
+        Args:
+            name: of a node below /segment in the viewer's scene.
+            points: (P, 3), scene frame; none of them takes the node away.
+            colors: (r, g, b) of all, or uint8 (P, 3), in 0 to 255.
+            size: of a point, scene units.
+        """
+        old = self._drawn.pop(name, None)
+        if old is not None:
+            old.remove()
+        if len(points):
+            self._drawn[name] = self.viewer.viser_server.scene.add_point_cloud(
+                f"/segment/{name}",
+                placed_points(points),
+                colors,
+                point_size=float(placed_points(torch.tensor([[size, 0.0, 0.0]]))[0, 0]),
+                point_shape="circle",
+            )
