@@ -8,7 +8,7 @@ from typing import Any, Optional
 import numpy as np
 import torch
 from nerfstudio.cameras.cameras import Cameras
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from nerfseg_plugins.errors import InputError
@@ -22,6 +22,7 @@ from nerfseg_plugins.ultrametric.groups import Groups
 from nerfseg_plugins.ultrametric.hierarchy_file import load_hierarchy
 from nerfseg_plugins.ultrametric.labelling import PixelLinks
 from nerfseg_plugins.ultrametric.losses import contrastive_loss, depth_smoothness, norm_loss
+from nerfseg_plugins.ultrametric.panel import HierarchyPanel
 
 MIN_OPACITY = 0.5
 """A ray that absorbs less sees no surface."""
@@ -78,6 +79,11 @@ class UltrametricModel(FeatureModel):
         self.picked: Optional[int] = None
         """Node of the dendrogram that is marked."""
         self._cut: Optional[tuple[Dendrogram, float, int, Cut]] = None
+        self.panel = HierarchyPanel(self)
+
+    def panels(self) -> dict[str, nn.Module]:
+        """What granularity is set with, and segments are picked."""
+        return {"Hierarchy": self.panel}
 
     def after_loading(self) -> None:
         """Read the configured dendrogram.
@@ -127,10 +133,11 @@ class UltrametricModel(FeatureModel):
         hierarchy = self.hierarchy
         if hierarchy is None:
             raise InputError(str(self.why_no_ids()))
-        wanted = hierarchy, self.granularity, self.min_size
-        if self._cut is None or self._cut[:3] != wanted:
-            self._cut = (*wanted, hierarchy.cut(self.granularity, self.min_size))
-        return self._cut[3]
+        # The viewer's panel may change the numbers meanwhile.
+        granularity, min_size, kept = self.granularity, self.min_size, self._cut
+        if kept is None or kept[0] is not hierarchy or kept[1:3] != (granularity, min_size):
+            kept = self._cut = (hierarchy, granularity, min_size, hierarchy.cut(granularity, min_size))
+        return kept[3]
 
     def _segments(self, places: Tensor) -> dict[str, Tensor]:
         """Ids and colours of rays that meet what is at places (R, 3), scene frame, not finite for nothing."""
