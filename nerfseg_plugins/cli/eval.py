@@ -32,6 +32,9 @@ class Eval:
     """Folder for pictures to look at: photo, rendering, predicted and true instances side by side."""
     granularities: tuple[float, ...] = ()
     """Hierarchies: where to cut, fine to coarse; unset: 0.02, 0.04 ... 1."""
+    sampled_seed: Optional[int] = None
+    """Hierarchies: seed with which nc and vc are also drawn as the original evaluator does, to compare with its figures
+    alone; unset: they are not."""
     legacy_pq: bool = False
     """Whether to print PQ also as the original Instance-NeRF computes it, to compare with its figures alone."""
 
@@ -47,7 +50,7 @@ class Eval:
         if self.output_path.suffix.lower() != ".json":
             raise InputError(f"{self.output_path} must end in .json")
         run = load_run(self.load_config, test_mode="test" if self.split == "test" else "val")
-        metrics, reason, legacy_pq = evaluate_run(run, self.split, self.images, self.granularities)
+        metrics, reason, legacy_pq = evaluate_run(run, self.split, self.images, self.granularities, self.sampled_seed)
         write_json(self.output_path, metrics)
         _print_table(metrics, f"{run.config.method_name}, step {run.step}, {self.split} views")
         if reason:
@@ -72,7 +75,11 @@ class Evaluation(NamedTuple):
 
 
 def evaluate_run(
-    run: "Run", split: str, images: Optional[Path] = None, granularities: tuple[float, ...] = ()
+    run: "Run",
+    split: str,
+    images: Optional[Path] = None,
+    granularities: tuple[float, ...] = (),
+    sampled_seed: Optional[int] = None,
 ) -> Evaluation:
     """Measure a loaded run.
 
@@ -81,6 +88,7 @@ def evaluate_run(
         split: `train`, or anything else for the held-out views.
         images: folder for comparison pictures.
         granularities: at which hierarchies are cut; a fixed series when empty.
+        sampled_seed: with which `nc_sampled` and `vc_sampled` are drawn; they are left out without it.
 
     Raises:
         InputError: a true mask cannot be read or does not fit its image.
@@ -96,7 +104,7 @@ def evaluate_run(
     if reason is None and not any(truth):
         reason = f"the {split} views have no true masks; put them into masks/ of the data"
     report = Report(_lpips_of(run))
-    hierarchy = HierarchyEvaluation(run, part, granularities or GRANULARITIES)
+    hierarchy = HierarchyEvaluation(run, part, granularities or GRANULARITIES, sampled_seed)
     names = output_names([Path(path) for path in dataset.image_filenames], ".png") if images else []
     with tempfile.TemporaryDirectory(prefix="nerfseg-eval-") as scratch:
         for view in rendered(run, part, f"evaluating {split} views"):

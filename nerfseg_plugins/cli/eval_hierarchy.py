@@ -43,9 +43,16 @@ class HierarchyEvaluation:
         run: the loaded run.
         split: whose views are coming.
         granularities: to cut at, fine to coarse.
+        sampled_seed: with which the released evaluator's estimates are drawn; None leaves them out.
     """
 
-    def __init__(self, run: "Run", split: str, granularities: Sequence[float] = GRANULARITIES) -> None:
+    def __init__(
+        self,
+        run: "Run",
+        split: str,
+        granularities: Sequence[float] = GRANULARITIES,
+        sampled_seed: Optional[int] = None,
+    ) -> None:
         from nerfseg_plugins.evaluation.hierarchy_report import HierarchyReport
 
         self._run = run
@@ -54,7 +61,8 @@ class HierarchyEvaluation:
         self._split = split
         self._granularities = sorted(granularities)
         self._truth: dict[str, Any] = self._dataset.metadata.get("truth_levels") or {}
-        self._report = HierarchyReport()
+        self._report = HierarchyReport(seed=sampled_seed)
+        self._sampled = sampled_seed is not None
         self._views: dict[int, tuple[dict[str, np.ndarray], list[np.ndarray], Any]] = {}
         self.reason = why_no_hierarchy(run, split)
         """One sentence on why there are no such metrics; None when there are."""
@@ -76,7 +84,7 @@ class HierarchyEvaluation:
         self._views[view.index] = (levels, maps, view.camera)
 
     def metrics(self) -> dict[str, Optional[float]]:
-        """What `HierarchyReport.metrics` says, the views compared with one another; empty where `reason` says why.
+        """What `HierarchyReport` says, the views compared with one another; empty where `reason` says why.
 
         Views are compared with their rotated ones where the data have these, else with those that stand nearest.
 
@@ -87,7 +95,8 @@ class HierarchyEvaluation:
             return {}
         if not self._compare_rotated():
             self._compare_neighbours()
-        return self._report.metrics()
+        sampled = {f"{key}_sampled": value for key, value in self._report.sampled().items()} if self._sampled else {}
+        return {**self._report.metrics(), **sampled}
 
     def _levels(self, index: int, size: tuple[int, int]) -> "dict[str, np.ndarray]":
         from nerfseg_plugins.dataparsers.truth_levels import read_level

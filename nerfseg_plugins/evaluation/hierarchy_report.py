@@ -16,6 +16,7 @@ from nerfseg_plugins.evaluation.hierarchy import (
     segmentation_injectivity,
     tree_agreement,
 )
+from nerfseg_plugins.evaluation.hierarchy_sampled import sampled_consistency, sampled_covering
 from nerfseg_plugins.evaluation.view_consistency import view_consistency
 
 FOREGROUND = "foreground"
@@ -28,10 +29,13 @@ class HierarchyReport:
 
     Args:
         min_pixels: true segments below are left out.
+        seed: of the draws of the released evaluator, whose estimates are found too; None leaves them out.
     """
 
-    def __init__(self, min_pixels: int = MIN_PIXELS) -> None:
+    def __init__(self, min_pixels: int = MIN_PIXELS, seed: Optional[int] = None) -> None:
         self._min_pixels = min_pixels
+        self._rng = None if seed is None else np.random.default_rng(seed)
+        self._sampled: dict[str, dict[str, list[float]]] = {"nc": {}, "vc": {}}
         self._covering: dict[str, list[float]] = {}
         self._consistency: dict[str, list[float]] = {}
         self._agreement: dict[str, list[float]] = {}
@@ -50,6 +54,9 @@ class HierarchyReport:
         for name, truth in _with_foreground(levels).items():
             best = best_covering(truth, label_maps)
             _note(self._covering, name, normalized_covering(truth, label_maps, self._min_pixels, best=best))
+            if self._rng is not None:
+                drawn = sampled_covering(truth, label_maps, self._rng, min_pixels=self._min_pixels)
+                _note(self._sampled["nc"], name, drawn)
             if name in levels:
                 found = segmentation_injectivity(truth, label_maps, self._min_pixels, best)
                 _note(self._injectivity, name, {} if found is None else {0: found})
@@ -69,6 +76,10 @@ class HierarchyReport:
         for name, truth in _with_foreground(levels).items():
             found = view_consistency(truth, labels_a, labels_b, pairs, self._min_pixels, asked=asked)
             _note(self._consistency, name, found)
+            if self._rng is not None:
+                about = truth, labels_a, labels_b, pairs
+                drawn = sampled_consistency(*about, self._rng, min_pixels=self._min_pixels, asked=asked)
+                _note(self._sampled["vc"], name, drawn)
 
     def metrics(self) -> dict[str, Optional[float]]:
         """The figures so far.
@@ -89,6 +100,14 @@ class HierarchyReport:
             found[key] = sum(means.values()) / len(means) if means else None
             by_level.update({f"{key}_{name}": value for name, value in means.items()})
         return {**found, **by_level}
+
+    def sampled(self) -> dict[str, Optional[float]]:
+        """`nc` and `vc` as the released evaluator draws and counts them; None where nothing was drawn."""
+        found: dict[str, Optional[float]] = {}
+        for key, levels in self._sampled.items():
+            means = [sum(values) / len(values) for values in levels.values()]
+            found[key] = sum(means) / len(means) if means else None
+        return found
 
 
 def _with_foreground(levels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

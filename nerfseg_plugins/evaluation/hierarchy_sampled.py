@@ -9,7 +9,7 @@ from typing import Optional
 import numpy as np
 
 from nerfseg_plugins.evaluation.correspondence import Correspondence
-from nerfseg_plugins.evaluation.hierarchy import MIN_PIXELS, Scores
+from nerfseg_plugins.evaluation.hierarchy import MIN_PIXELS, Scores, best_covering
 
 DRAWS = 100
 
@@ -23,11 +23,10 @@ def sampled_covering(
     released: bool = True,
 ) -> Scores:
     """NC(g) from pixels that are drawn with replacement; arguments as of `normalized_covering`."""
-    scores = {}
-    for segment, members in _segments(truth, min_pixels):
-        values = [_best(truth, label_maps, segment, int(p), released)[0] for p in rng.choice(members, draws)]
-        scores[segment] = float(np.mean(values))
-    return scores
+    best = best_covering(truth, label_maps, released)
+    return {
+        segment: float(best.iou[rng.choice(members, draws)].mean()) for segment, members in _segments(truth, min_pixels)
+    }
 
 
 def sampled_consistency(
@@ -43,16 +42,17 @@ def sampled_consistency(
 ) -> Scores:
     """VC(g) from drawn pixels; arguments as of `view_consistency`."""
     scores = {}
+    best = best_covering(truth, labels_a, released)
     true = truth.reshape(-1)[pairs.pixels_a]
     for segment, members in _segments(truth, min_pixels):
         values = []
         for p in rng.choice(members, draws):
-            iou, index = _best(truth, labels_a, segment, int(p), released)
+            index = int(best.which[p])
             first = labels_a[index].reshape(-1)[pairs.pixels_a]
             second = labels_b[index].reshape(-1)[pairs.pixels_b]
             may = (true == segment) & ((second >= 0) if released else (first >= 0) | (second >= 0))
             may &= True if asked is None else asked
-            if iou == 0 or not may.any():
+            if best.iou[p] == 0 or not may.any():
                 continue
             q = rng.choice(np.flatnonzero(may))
             a, b = first == first[q], second == second[q]
@@ -68,17 +68,3 @@ def _segments(truth: np.ndarray, min_pixels: int) -> list[tuple[int, np.ndarray]
     flat = truth.reshape(-1)
     found = [(int(segment), np.flatnonzero(flat == segment)) for segment in np.unique(flat) if segment > 0]
     return [(segment, members) for segment, members in found if len(members) >= min_pixels]
-
-
-def _best(
-    truth: np.ndarray, label_maps: Sequence[np.ndarray], segment: int, pixel: int, released: bool
-) -> tuple[float, int]:
-    """Largest IoU of the true segment with a segment of the pixel, and the first map that has it."""
-    true, known = truth.reshape(-1) == segment, truth.reshape(-1) >= 0
-    values = []
-    for labels in label_maps:
-        flat = labels.reshape(-1)
-        mask = (flat == flat[pixel]) & known
-        covers = released or flat[pixel] >= 0
-        values.append((true & mask).sum() / (true | mask).sum() if covers else 0.0)
-    return float(max(values)), int(np.argmax(values))

@@ -107,6 +107,14 @@ def test_the_truth_itself(run, monkeypatch):
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
 
 
+def test_the_released_estimates_are_drawn_beside_the_exact_figures(run, monkeypatch):
+    monkeypatch.setattr(run.pipeline.model, "label_maps", TrueTree(run), raising=False)
+    first, again = (evaluate_run(run, "val", None, (0.1, 0.2, 0.3), 7).metrics for _ in range(2))
+    assert first["nc_sampled"] == pytest.approx(1) and first["vc_sampled"] == again["vc_sampled"]
+    assert first["vc_sampled"] == pytest.approx(first["vc"], abs=0.05)
+    assert list(first)[-2:] == ["nc_sampled", "vc_sampled"]
+
+
 def test_a_view_that_is_wrong_costs_covering_and_consistency(run, monkeypatch):
     monkeypatch.setattr(run.pipeline.model, "label_maps", TrueTree(run), raising=False)
     right = evaluate_run(run, "val", granularities=(0.1, 0.2, 0.3)).metrics
