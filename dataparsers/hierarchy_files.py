@@ -73,10 +73,10 @@ def check_found(found: list[Optional[Path]], frames: Sequence[Frame], data: Path
         )
 
 
-def command(data: Path, masks: Optional[str] = None) -> str:
-    """The command that makes masks for a data folder."""
-    source = masks if masks in SOURCES else "sam"
-    return shlex.join(["nerfseg", "masks", "--data", str(data), "--source", source])
+def command(data: Path, masks: Optional[str] = None, downscale_factor: Optional[int] = None) -> str:
+    """The command that makes masks for a data folder, of the images in images_N/ with a factor."""
+    words = ["nerfseg", "masks", "--data", str(data), "--source", masks if masks in SOURCES else "sam"]
+    return shlex.join([*words, *(["--downscale-factor", str(downscale_factor)] if downscale_factor else [])])
 
 
 def _of_frame(folder: Path, frame: Frame, packed: bool) -> Optional[Path]:

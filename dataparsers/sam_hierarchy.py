@@ -247,7 +247,10 @@ class SamHierarchy(DataParser):
     def _metadata(self, parsed: Parsed, split: str) -> dict[str, Any]:
         folder, frames, masks = parsed.folder, parsed.frames, self.config.masks
         metadata: dict[str, Any] = {
-            "hierarchy_command": command(folder, masks),
+            # Only for LLFF does nerfseg masks choose among folders of images.
+            "hierarchy_command": command(
+                folder, masks, self.config.downscale_factor if self.layout() == "llff" else None
+            ),
             "transparent": has_alpha(frames),
         }
         visible = visible_files(folder, frames, split)

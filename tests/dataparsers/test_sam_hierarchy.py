@@ -217,6 +217,10 @@ def test_llff_scenes_take_packed_masks(scene):
         assert [path.stem for path in outputs.metadata["hierarchy_filenames"]] == wanted
         assert outputs.metadata["near"] > 0 and outputs.metadata["transparent"] is False
     assert len(parse(scene.folder, eval_mode="all").image_filenames) == len(names)
+    command = f"nerfseg masks --data {scene.folder} --source classical"
+    assert parse(scene.folder, masks="classical").metadata["hierarchy_command"] == command
+    found = parse(scene.folder, masks="classical", downscale_factor=1).metadata["hierarchy_command"]
+    assert found == f"{command} --downscale-factor 1"
 
 
 def partnet(folder: Path, count: int = 10) -> None:
