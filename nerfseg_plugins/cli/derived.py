@@ -6,6 +6,7 @@ from typing import Optional
 import numpy as np
 from PIL import Image
 
+from nerfseg_plugins.dataparsers.partnet import is_partnet, read_views
 from nerfseg_plugins.dataparsers.poses_bounds import POSES_FILE, find_images
 from nerfseg_plugins.dataparsers.poses_bounds import list_images as images_in
 from nerfseg_plugins.dataparsers.transforms import read_capture
@@ -52,7 +53,7 @@ def prepare_folder(folder: Path, manifest: Manifest, suffix: str, command: str, 
 
 def list_images(data: Path, downscale_factor: Optional[int] = None) -> list[Path]:
     """Images of a data folder: those that its transforms.json lists and that exist; else, beside a poses_bounds.npy,
-    those that `llff-data` takes; else those in images/.
+    those that `llff-data` takes; else the renderings of a PartNet shape; else those in images/.
 
     Args:
         data: the folder, or its transforms.json or poses_bounds.npy.
@@ -75,6 +76,8 @@ def list_images(data: Path, downscale_factor: Optional[int] = None) -> list[Path
         return [frame.image for frame in read_llff(data, downscale_factor).frames]
     if downscale_factor:
         return find_images(data, downscale_factor)
+    if is_partnet(data):
+        return [frame.image for frame in read_views(data).frames]
     images = images_in(data / "images")
     if not images:
         raise InputError(f"{data} holds neither transforms.json nor images in {data / 'images'}; check --data")

@@ -249,6 +249,17 @@ def test_partnet_renderings(tmp_path):
     assert val.cameras.fx[0].item() == pytest.approx(112 / np.tan(np.radians(25)))
 
 
+def test_nerfseg_masks_lists_partnet_renderings_under_names_that_are_found(tmp_path):
+    from nerfseg_plugins.cli.derived import list_images
+    from nerfseg_plugins.cli.views import output_names
+
+    partnet(tmp_path)
+    names = output_names(list_images(tmp_path), ".npz")
+    pack(tmp_path / "segments" / "sam", [str(name.with_suffix("")) for name in names])
+    found = parse(tmp_path, "val").metadata["hierarchy_filenames"]
+    assert found == [tmp_path / "segments" / "sam" / f"view-0{i}" / "shape-rgb.npz" for i in (0, 8)]
+
+
 def test_a_transforms_json_of_partnet_size(capture):
     capture.meta = {"camera_angle_x": 0.9, "frames": []}
     for index in range(9):
