@@ -103,7 +103,7 @@ class Masks:
         if len(covered) < len(images):
             print(f"warning: {len(images) - len(covered)} of {len(images)} images have no masks and were left out")
         if maker.overlapping:
-            name = folder.name if folder.parent == self._root() / "segments" else str(folder)
+            name = folder.name if folder.parent == self._root() / "segments" else str(folder.resolve())
             words = ["ns-train", "ultrametric", "--data", str(self.data)]
             print(f"next: {shlex.join([*words, 'sam-hierarchy-data', '--masks', name])}")
         print(f"next: nerfseg match --load-config RUN/config.yml --segments {shlex.quote(str(folder))}")

@@ -2,8 +2,16 @@
 
 import numpy as np
 
-from nerfseg_plugins.segments.classical import ClassicalSource, edge_strength, texture_energy
-from nerfseg_plugins.segments.region_merging import MergeWeights, Regions, build_regions, dissimilarity, merge_regions
+from nerfseg_plugins.segments.classical import ClassicalSource, Levels, edge_strength, lasting_regions, texture_energy
+from nerfseg_plugins.segments.merge_tree import MergeTree
+from nerfseg_plugins.segments.region_merging import (
+    MergeWeights,
+    Regions,
+    build_regions,
+    dissimilarity,
+    merge_regions,
+    merge_tree,
+)
 
 
 def three_things(height: int = 192, width: int = 256) -> tuple[np.ndarray, np.ndarray]:
@@ -91,3 +99,78 @@ def test_filters_see_edges_and_texture() -> None:
     rgb[:, 32:][:, np.arange(32) % 4 < 2] = 200
     energy = texture_energy(rgb, 1.0).mean(axis=-1)
     assert energy[:, 40:56].min() > 2 * energy[:, 8:24].max()
+
+
+def chain() -> MergeTree:
+    """Five regions: 1 takes 2, 0 takes 3, 1 takes 4 (cheaper than the merge before), 0 takes 1."""
+    return MergeTree.of_merges(5, [(1, 2), (0, 3), (1, 4), (0, 1)], [0.1, 0.4, 0.3, 0.9])
+
+
+def test_a_merge_tree_by_hand() -> None:
+    tree = chain()
+    np.testing.assert_array_equal(tree.children, [[1, 2], [0, 3], [5, 4], [6, 7]])
+    np.testing.assert_allclose(tree.costs, [0.1, 0.4, 0.4, 0.9])
+    for threshold, expected in (
+        (0.0, [0, 1, 2, 3, 4]),
+        (0.1, [0, 1, 1, 2, 3]),
+        (0.4, [0, 1, 1, 0, 1]),
+        (0.9, [0, 0, 0, 0, 0]),
+    ):
+        np.testing.assert_array_equal(tree.cut(threshold), expected)
+    members = tree.members()
+    np.testing.assert_array_equal(members[:5], np.eye(5, dtype=bool))
+    np.testing.assert_array_equal(
+        members[5:], np.array([[0, 1, 1, 0, 0], [1, 0, 0, 1, 0], [0, 1, 1, 0, 1], [1, 1, 1, 1, 1]], bool)
+    )
+    born, dies = tree.lifetimes()
+    np.testing.assert_allclose(born, [0, 0, 0, 0, 0, 0.1, 0.4, 0.4, 0.9])
+    np.testing.assert_allclose(dies, [0.4, 0.1, 0.1, 0.4, 0.4, 0.4, 0.9, 0.9, np.inf])
+
+
+def test_regions_that_last_by_hand() -> None:
+    area = np.array([40, 10, 10, 30, 10])
+    # Nodes 0, 3, 4 and 5 live to 0.4, nodes 6 and 7 from 0.4 to 0.9, the whole image for ever.
+    found = lasting_regions(chain(), area, Levels(finest=0.2, coarsest=0.5, persistence=2, min_share=0, max_share=0.9))
+    np.testing.assert_array_equal(found, [0, 3, 4, 5, 6, 7])
+    found = lasting_regions(chain(), area, Levels(finest=0.3, coarsest=0.5, persistence=2, min_share=0, max_share=0.9))
+    np.testing.assert_array_equal(found, [6, 7])
+    found = lasting_regions(chain(), area, Levels(finest=0.2, coarsest=0.3, persistence=2, min_share=0.2, max_share=1))
+    np.testing.assert_array_equal(found, [0, 3, 5])
+    found = lasting_regions(chain(), area, Levels(finest=0.2, coarsest=9, persistence=2, min_share=0.6, max_share=1))
+    np.testing.assert_array_equal(found, [6, 8])
+
+
+def test_every_cut_of_an_image_is_nested_and_agrees_with_merging_to_it() -> None:
+    tree = merge_tree(quarters()[0])
+    for threshold in (0.0, 0.1, 9.0):
+        np.testing.assert_array_equal(tree.cut(threshold), merge_regions(quarters()[0], threshold))
+    rgb, _ = three_things(96, 128)
+    source = ClassicalSource()
+    superpixels, regions = source._regions(rgb)
+    tree = merge_tree(regions)
+    assert tree.members()[-1].all() and len(tree.costs) == superpixels.max()
+    finer = tree.cut(0.0)
+    for threshold in np.linspace(0.05, 1.5, 20):
+        coarser = tree.cut(threshold)
+        assert len(np.unique(np.stack([finer, coarser]), axis=1).T) == len(np.unique(finer))
+        finer = coarser
+
+
+def test_levels_hold_things_and_are_nested() -> None:
+    rgb, truth = three_things()
+    segments, found = ClassicalSource().levels(rgb)
+    np.testing.assert_array_equal(segments.ids, ClassicalSource()(rgb).ids)
+    masks = found.masks().reshape(len(found), -1)
+    for region in (1, 2):
+        own = (truth == region).ravel()
+        assert ((masks & own).sum(axis=1) / (masks | own).sum(axis=1)).max() > 0.9
+    shared = masks.astype(int) @ masks.T.astype(int)
+    assert ((shared == 0) | (shared == np.minimum(found.area[:, None], found.area[None]))).all()
+    again = ClassicalSource().levels(rgb)[1]
+    np.testing.assert_array_equal(again.bits, found.bits)
+
+
+def test_a_flat_image_has_no_masks() -> None:
+    segments, found = ClassicalSource().levels(np.full((40, 50, 3), 128, np.uint8))
+    assert set(np.unique(segments.ids)) == {1}
+    assert len(found) == 0 and found.size == (40, 50)

@@ -11,7 +11,7 @@ from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.segments.classes import is_structure, nyu40_class
 from nerfseg_plugins.segments.mask2former import relabel_panoptic
 from nerfseg_plugins.segments.sam import flatten_sam
-from nerfseg_plugins.segments.sources import SourceOptions, flatten_masks, make_source
+from nerfseg_plugins.segments.sources import HierarchySource, SourceOptions, flatten_masks, make_source
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
 
@@ -164,10 +164,24 @@ def test_sam_runs_from_a_local_checkpoint(tmp_path: Path) -> None:
     registry = pytest.importorskip("segment_anything").sam_model_registry
     torch.manual_seed(0)
     torch.save(registry["vit_b"](checkpoint=None).state_dict(), tmp_path / "sam.pth")
-    source = make_source("sam", SourceOptions(checkpoint=tmp_path / "sam.pth", points_per_side=2))
-    assert source.model == "vit_b"
-    segments = source(IMAGE)
-    assert segments.ids.shape == (64, 64)
+    options = SourceOptions(
+        checkpoint=tmp_path / "sam.pth",
+        points_per_side=2,
+        pred_iou_thresh=-9,  # random weights think little of their masks
+        stability_score_thresh=0.0,
+        box_nms_thresh=1.0,
+        resize_factor=0.5,
+    )
+    source = make_source("sam", options)
+    assert source.model == "vit_b" and source.parameters["resize_factor"] == 0.5
+    assert isinstance(source, HierarchySource)
+    segments, found = source.levels(IMAGE)
+    assert segments.ids.shape == (64, 64) and found.size == (64, 64) and len(found) > 0
+    # SAM saw 32x32 pixels, so masks are made of blocks of 2x2; it gives up to three masks for each of four points.
+    masks = found.masks()
+    np.testing.assert_array_equal(masks, np.repeat(np.repeat(masks[:, ::2, ::2], 2, axis=1), 2, axis=2))
+    assert len(found) <= 12 and np.isfinite(found.predicted_iou).all() and (found.stability <= 1).all()
+    np.testing.assert_array_equal(segments.ids > 0, masks.any(axis=0))
     with pytest.raises(InputError, match="needs --checkpoint"):
         make_source("sam")
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
