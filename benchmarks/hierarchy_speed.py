@@ -25,13 +25,14 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from nerfseg_plugins.ultrametric.dendrogram import build_dendrogram
-from nerfseg_plugins.ultrametric.graph import mask_barriers, pixel_graph, similarities
+from nerfseg_plugins.ultrametric.graph import mask_barriers, similarities
 from nerfseg_plugins.ultrametric.groups import GroupConfig, Groups, build_groups
+from nerfseg_plugins.ultrametric.neighbors import neighbor_graph
 from nerfseg_plugins.ultrametric.sampler import sample_pixels
 from nerfseg_plugins.ultrametric.tree import spanning_tree
 
 RESULTS = Path(__file__).parent / "results" / "hierarchy"
-SIDE, PIXELS, CHANNELS, GROUPS = 200, 4096, 128, 6400
+SIDE, PIXELS, NEIGHBORS, CHANNELS, GROUPS = 200, 4096, 10, 128, 6400
 BARRIER = 10.0
 POINTS, POINT_CHANNELS = 200_000, 128
 TARGET_STEP, TARGET_FACTOR, TARGET_BUILD, TARGET_CUT = 0.025, 5.0, 3.0, 0.020
@@ -177,7 +178,7 @@ def median_times(works: dict[str, Callable[[], object]], repeats: int) -> dict[s
 def measure_step(repeats: int = 15) -> dict:
     """Times of a step's parts, seconds, and how far the values are from the original formulation's."""
     batch = made_up_batch()
-    edges = pixel_graph(batch.directions)
+    edges = neighbor_graph(batch.directions, NEIGHBORS)
     barrier = mask_barriers(batch.inside, edges)
     pairs = batch.groups.pairs()
     raw = cosines(batch.features, edges)
@@ -191,7 +192,7 @@ def measure_step(repeats: int = 15) -> dict:
 
     times = median_times(
         {
-            "neighbours": lambda: pixel_graph(batch.directions),
+            "neighbours": lambda: neighbor_graph(batch.directions, NEIGHBORS),
             "tree": lambda: spanning_tree(PIXELS, edges, weights),
             "queries": queries,
             "outlines": lambda: mask_barriers(batch.inside, edges),

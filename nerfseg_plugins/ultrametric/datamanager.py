@@ -12,8 +12,9 @@ from torch import Tensor
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.scene.datamanager import HeadDataManager, HeadDataManagerConfig
 from nerfseg_plugins.segments.hierarchy import MaskHierarchy, read_hierarchy
-from nerfseg_plugins.ultrametric.graph import mask_barriers, pixel_graph
+from nerfseg_plugins.ultrametric.graph import mask_barriers
 from nerfseg_plugins.ultrametric.groups import GroupConfig, build_groups
+from nerfseg_plugins.ultrametric.neighbors import neighbor_graph
 from nerfseg_plugins.ultrametric.sampler import RUN, sample_pixels, sample_quadruples
 
 
@@ -124,7 +125,7 @@ class UltrametricDataManager(HeadDataManager):
         bundle = self.train_ray_generator(indices)
         inside = hierarchy.at(_in_masks(pixels, size, hierarchy.size))
         options = GroupConfig(config.num_seg_samples, config.neg_sample_ratio, config.hierarchical_sampling)
-        edges = pixel_graph(bundle.directions.cpu().numpy(), config.graph_neighbors)
+        edges = neighbor_graph(bundle.directions.cpu().numpy(), config.graph_neighbors)
         return bundle, {
             "indices": indices,
             "groups": build_groups(inside, hierarchy.parent, hierarchy.dup_of, options, rng),

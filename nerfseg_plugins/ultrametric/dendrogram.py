@@ -12,6 +12,7 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from nerfseg_plugins.errors import InputError
+from nerfseg_plugins.ultrametric.neighbors import neighbor_graph
 from nerfseg_plugins.ultrametric.nodes import Nodes
 from nerfseg_plugins.ultrametric.tree import SpanningTree, spanning_tree
 
@@ -188,21 +189,6 @@ def build_dendrogram(points: np.ndarray, features: np.ndarray, neighbors: int = 
     points = np.ascontiguousarray(points, np.float32)
     edges = neighbor_graph(points, neighbors)
     return Dendrogram(points, kept, spanning_tree(len(points), edges, feature_distances(kept, edges)))
-
-
-def neighbor_graph(points: np.ndarray, neighbors: int) -> np.ndarray:
-    """Edges (E, 2) int64 between each point (N, 3) and its nearest ones, each once, smaller index first."""
-    count = min(neighbors, len(points) - 1)
-    if count < 1:
-        return np.zeros((0, 2), np.int64)
-    tree = KDTree(points)
-    # One after the other as they lie in space, they find the same parts of the tree still in the processor's memory.
-    near = tree.query(points[tree.indices], k=count + 1)[1]
-    own, other = np.repeat(tree.indices, count + 1).astype(np.int64), np.reshape(near, -1).astype(np.int64)
-    # Of points at one place any one may be a point's own nearest, so the loop is looked for and not just first.
-    low, high = np.minimum(own, other), np.maximum(own, other)
-    codes = np.unique((low * len(points) + high)[low < high])
-    return np.stack([codes // len(points), codes % len(points)], axis=1)
 
 
 def feature_distances(features: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from scipy.spatial import KDTree
 from torch import Tensor
 
 from nerfseg_plugins.ultrametric.tree import SpanningTree, spanning_tree
@@ -19,29 +18,6 @@ REFERENCE_BARRIER = 10.0
 """What the original implementation adds to the distance across a mask's edge."""
 SAME, APART = 1.0, -1.0
 """How alike a pixel is to itself, and two pixels that no path joins."""
-
-
-def pixel_graph(directions: np.ndarray, neighbors: int = 10) -> np.ndarray:
-    """Join each pixel with those whose rays point nearest to its own.
-
-    Args:
-        directions: (N, 3) unit vectors.
-        neighbors: how many.
-
-    Returns:
-        (E, 2) int64 edges i < j, each once. They need not join all pixels.
-    """
-    count = len(directions)
-    if count < 2:
-        return np.empty((0, 2), np.int64)
-    # Of pixels that coincide any may be found first, so that which one is the pixel itself is told by its number.
-    found = min(neighbors + 1, count)
-    _, nearest = KDTree(directions).query(directions, k=found)
-    first = np.repeat(np.arange(count), found)
-    second = nearest.reshape(-1)
-    low, high = np.minimum(first, second), np.maximum(first, second)
-    keys = np.unique((low * count + high)[low != high])
-    return np.stack([keys // count, keys % count], axis=1)
 
 
 def mask_barriers(inside: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from nerfseg_plugins.ultrametric.graph import Mode, mask_barriers, pixel_graph, similarities
+from nerfseg_plugins.ultrametric.graph import Mode, mask_barriers, similarities
+from nerfseg_plugins.ultrametric.neighbors import neighbor_graph
 
 from .plain import plain_similarities
 
@@ -35,7 +36,7 @@ def scene(seed: int, count: int = 150) -> tuple[Tensor, np.ndarray, np.ndarray, 
     """Features, edges, barriers and pairs of a made-up picture with overlapping masks."""
     rng = np.random.default_rng(seed)
     rays = directions(40, rng, count)
-    edges = pixel_graph(rays, 4)
+    edges = neighbor_graph(rays, 4)
     inside = np.abs(rays[None, :, :2] - rng.uniform(-0.4, 0.4, (6, 1, 2))).max(axis=-1) < 0.2
     features = normalize(torch.tensor(rng.normal(size=(count, 8))), dim=-1).requires_grad_()
     return features, edges, mask_barriers(inside, edges), rng.integers(0, count, (400, 2))
@@ -46,7 +47,7 @@ def scene(seed: int, count: int = 150) -> tuple[Tensor, np.ndarray, np.ndarray, 
 
 def test_pixels_are_joined_with_their_nearest() -> None:
     rays = directions(60, np.random.default_rng(0), 500)
-    edges = pixel_graph(rays, 10)
+    edges = neighbor_graph(rays, 10)
     distance = np.linalg.norm(rays[:, None] - rays[None], axis=-1)
     np.fill_diagonal(distance, np.inf)
     tenth = np.sort(distance, axis=1)[:, 9]
@@ -60,13 +61,13 @@ def test_pixels_are_joined_with_their_nearest() -> None:
 
 
 def test_pixels_in_one_place_are_joined_and_none_with_itself() -> None:
-    edges = pixel_graph(np.tile([[0.0, 0.0, 1.0]], (30, 1)), 5)
+    edges = neighbor_graph(np.tile([[0.0, 0.0, 1.0]], (30, 1)), 5)
     assert (edges[:, 0] < edges[:, 1]).all() and len(edges)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 def test_few_pixels(count: int) -> None:
-    edges = pixel_graph(directions(10, np.random.default_rng(0), count), 10)
+    edges = neighbor_graph(directions(10, np.random.default_rng(0), count), 10)
     assert edges.shape == (count * (count - 1) // 2, 2) and edges.dtype == np.int64
 
 
@@ -155,7 +156,7 @@ def test_pixels_that_nothing_joins_are_opposite_without_a_gradient() -> None:
 def test_equal_features_are_joined() -> None:
     features = unit(*[[1.0, 2.0, 2.0]] * 20)
     rays = directions(10, np.random.default_rng(0), 20)
-    edges = pixel_graph(rays, 19)
+    edges = neighbor_graph(rays, 19)
     pairs = np.array([[0, 19], [3, 3], [5, 7]])
     found = similarities(features, edges, np.zeros(len(edges), bool), pairs)
     assert found.tolist() == pytest.approx([1.0, 1.0, 1.0])
