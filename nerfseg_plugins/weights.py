@@ -1,5 +1,6 @@
-"""Weights of networks from a user's disk: found, read without running what a pickle may hold, put on a device."""
+"""Weights of networks, from a user's disk or their publisher, read without running what a pickle may hold."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -10,16 +11,52 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
+_ADDRESS = re.compile(r"(https?):/+(.+)")
+"""As `Path` leaves it, which knows no double slashes."""
+
+
+def fetch(url: str, name: str, file: Optional[str] = None) -> Path:
+    """The file of published weights, from torch's cache or downloaded into it.
+
+    Args:
+        url: where it is published.
+        name: of the source, for messages.
+        file: its name in the cache; None for that in the url.
+
+    Raises:
+        InputError: it cannot be downloaded; says what to download elsewhere and how to pass it.
+    """
+    import torch
+
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    path = folder / (file or url.rpartition("/")[2])
+    if not path.is_file():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path))
+        except (OSError, RuntimeError) as error:  # urllib's URLError is an OSError
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise InputError(
+                f"the weights of {name} could not be fetched ({reason}); download {url} on another machine and pass "
+                "the file with --checkpoint"
+            ) from error
+    return path
+
 
 def need_checkpoint(path: Optional[Path], source: str, what: str) -> tuple[Path, str]:
     """A checkpoint that exists, and its SHA-256; of a folder, that of its weights file.
 
+    A `https://` or `http://` address is fetched: the one way in which a source without weights of its own asks the
+    network.
+
     Raises:
-        InputError: none was given, or it does not exist or holds no weights.
+        InputError: none was given, or it does not exist, cannot be fetched or holds no weights.
     """
     if path is None:
         raise InputError(f"the source {source} needs --checkpoint with {what}")
     path = Path(path)
+    if address := _ADDRESS.match(path.as_posix()):
+        path = fetch(f"{address[1]}://{address[2]}", source)
     if not path.exists():
         raise InputError(f"{path} does not exist; give --checkpoint {what}")
     if path.is_dir():

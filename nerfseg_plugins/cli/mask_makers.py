@@ -75,7 +75,8 @@ class FromFolders:
     def __init__(self, root: Path, images: Sequence[Path], names: Sequence[Path]) -> None:
         """
         Args:
-            root: holds the folder of each image: SPLIT_seg/NAME/ (Blender-HS), SPLIT/NAME/ or NAME/.
+            root: holds the folder of each image: SPLIT_seg/NAME/ (Blender-HS), seg/NN/ (PartNet), SPLIT/NAME/ or
+                NAME/.
             images: the images.
             names: files to be written, below their folder: SPLIT/NAME.npz or NAME.npz.
 
@@ -170,7 +171,12 @@ class FromLabels:
 
 
 def _folder_of(root: Path, image: Path, name: Path) -> Optional[Path]:
-    places = (root / f"{image.parent.name}_seg" / image.stem, root / name.with_suffix(""), root / image.stem)
+    places = (
+        root / f"{image.parent.name}_seg" / image.stem,
+        root / name.with_suffix(""),
+        root / "seg" / image.parent.name.removeprefix("view-"),  # PartNet: view-07/shape-rgb.png has seg/07
+        root / image.stem,
+    )
     return next((place for place in places if place.is_dir()), None)
 
 

@@ -32,7 +32,7 @@ class Masks:
     that sam's own command line or a published data set (Blender-HS) has left; labels makes SAM-like masks up from the
     exact ids of a scene that has them, for trying things."""
     checkpoint: Optional[Path] = None
-    """Weights: a file for sam and mask-rcnn, a folder for mask2former."""
+    """Weights: a file for sam and mask-rcnn, a folder for mask2former; sam also takes an address (https://...)."""
     from_: Annotated[Optional[Path], tyro.conf.arg(name="from")] = None
     """imported: folder that holds SPLIT_seg/NAME/, SPLIT/NAME/ or NAME/ with the masks of each image; the data folder
     itself without it."""

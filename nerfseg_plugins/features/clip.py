@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from nerfseg_plugins.errors import InputError
-from nerfseg_plugins.features.network import fetch, image_batch
+from nerfseg_plugins.features.network import image_batch
 from nerfseg_plugins.features.pca import PCA, unit
 from nerfseg_plugins.features.sources import FeatureOptions
 from nerfseg_plugins.features.store import PCA_FILE
 from nerfseg_plugins.manifest import MANIFEST, read_manifest
-from nerfseg_plugins.weights import check_device, load_into, need_checkpoint, state_of
+from nerfseg_plugins.weights import check_device, fetch, load_into, need_checkpoint, state_of
 
 MODEL, WEIGHTS = "ViT-B-16", "laion2b_s34b_b88k"
 PUBLISHED = "https://huggingface.co/laion/CLIP-ViT-B-16-laion2B-s34B-b88K/resolve/main/open_clip_pytorch_model.bin"

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from nerfseg_plugins.errors import InputError
-from nerfseg_plugins.features.network import IMAGENET_MEAN, IMAGENET_STD, fetch, image_batch
+from nerfseg_plugins.features.network import IMAGENET_MEAN, IMAGENET_STD, image_batch
 from nerfseg_plugins.features.sources import FeatureOptions
-from nerfseg_plugins.weights import check_device, load_into, need_checkpoint, state_of
+from nerfseg_plugins.weights import check_device, fetch, load_into, need_checkpoint, state_of
 
 
 class Variant(NamedTuple):

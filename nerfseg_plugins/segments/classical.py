@@ -28,8 +28,11 @@ REFERENCE_PIXELS = 320 * 240
 
 @dataclass(frozen=True)
 class Levels:
-    """Which regions of the merge tree become masks; dissimilarities as in `dissimilarity`. Chosen on photos by eye, and by how
-    well the masks cover the parts, objects and groups of rendered rooms at about a hundred masks an image."""
+    """Which regions of the merge tree become masks; dissimilarities as in `dissimilarity`.
+
+    Chosen by eye on photos, and by how well about a hundred masks an image cover the parts, objects and groups of
+    rendered scenes.
+    """
 
     finest: float = 0.25
     """Regions that merge before this level are texture, not parts."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nerfseg_plugins.cli.mask_makers import FromFolders
 from nerfseg_plugins.cli.masks import Masks, is_whole
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.manifest import read_manifest
@@ -125,6 +126,22 @@ def test_folders_of_masks_elsewhere(scene: Path, tmp_path: Path) -> None:
     Masks(scene, source="imported", from_=tmp_path / "masks", output_path=tmp_path / "packed").main()
     assert len(list((tmp_path / "packed").rglob("*.npz"))) == 4
     refused(Masks(scene, source="imported", from_=tmp_path / "none"), str(tmp_path / "none"), "no folder")
+
+
+def test_masks_of_partnet_are_found_by_their_number(tmp_path: Path) -> None:
+    images, names = [], []
+    for number in ("00", "07"):
+        view = tmp_path / f"view-{number}"
+        view.mkdir()
+        Image.fromarray(np.zeros((4, 5, 3), np.uint8)).save(view / "shape-rgb.png")
+        images.append(view / "shape-rgb.png")
+        names.append(Path(view.name) / "shape-rgb.npz")
+    (tmp_path / "seg" / "07").mkdir(parents=True)
+    Image.fromarray(np.full((4, 5), 255, np.uint8)).save(tmp_path / "seg" / "07" / "0.png")
+    found = FromFolders(tmp_path, images, names)
+    assert [found.covers(0), found.covers(1)] == [False, True]
+    made = found.make(1)
+    assert made.masks is not None and made.masks.area.tolist() == [20]
 
 
 def test_an_image_without_masks_is_left_out_and_said(scene: Path, capsys: pytest.CaptureFixture) -> None:
