@@ -10,7 +10,9 @@ class SurfaceConfig:
     """Which points stand for a scene's surface."""
 
     downscale: float = 1.0
-    """Resolution, as a part of the training views', of the depth pictures that the points come from."""
+    """Resolution, as a part of the training views', of the depth pictures that the points come from, at most."""
+    max_rays: int = 1_000_000
+    """These pictures are made smaller until all of them together have no more pixels."""
     voxel: float = 0.002
     """Edge of the cells that keep one point each, as a part of the longest side of the scene box."""
     max_points: int = 200_000
@@ -36,6 +38,7 @@ class HierarchyConfig(SurfaceConfig):
         """
         for name, good, range_ in (
             ("downscale", 0 < self.downscale <= 1, "above 0 and at most 1"),
+            ("max_rays", self.max_rays >= 1, "1 or more"),
             ("voxel", 0 < self.voxel < 1, "between 0 and 1"),
             ("max_points", self.max_points >= 1, "1 or more"),
             ("min_opacity", 0 < self.min_opacity <= 1, "above 0 and at most 1"),

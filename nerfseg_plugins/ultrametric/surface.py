@@ -86,7 +86,9 @@ def surface_of(
     contract = contraction_of(model)
     aabb = model.scene_box.aabb
     edge = config.voxel * float((aabb[1] - aabb[0]).max())
-    pictures = depth_pictures(model, cameras, config.downscale, config.min_opacity)
+    num_pixels = int((cameras.width.long() * cameras.height.long()).sum())
+    downscale = min(config.downscale, (config.max_rays / num_pixels) ** 0.5)
+    pictures = depth_pictures(model, cameras, downscale, config.min_opacity)
     parts = []
     for picture in pictures if progress is None else progress(pictures, len(cameras)):
         depth = picture.depth.cpu().numpy()
