@@ -4,7 +4,7 @@ A model takes part when it has `label_maps(camera, outputs, granularities)`, whi
 per granularity, -1 for none; `why_no_ids()` may say why it cannot at present.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -45,6 +45,7 @@ class HierarchyEvaluation:
         split: whose views are coming.
         granularities: to cut at, fine to coarse.
         sampled_seed: with which the released evaluator's estimates are drawn; None leaves them out.
+        label_maps: finds the label maps of a view in another way than the model's own method, by the same arguments.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class HierarchyEvaluation:
         split: str,
         granularities: Sequence[float] = GRANULARITIES,
         sampled_seed: Optional[int] = None,
+        label_maps: "Optional[Callable[..., Iterable[np.ndarray]]]" = None,
     ) -> None:
         from nerfseg_plugins.evaluation.hierarchy_report import HierarchyReport
 
@@ -65,7 +67,8 @@ class HierarchyEvaluation:
         self._report = HierarchyReport(seed=sampled_seed)
         self._sampled = sampled_seed is not None
         self._views: dict[int, tuple[dict[str, np.ndarray], list[np.ndarray], Any]] = {}
-        self.reason = why_no_hierarchy(run, split)
+        self._label_maps = label_maps or getattr(self._model, "label_maps", None)
+        self.reason = None if label_maps is not None else why_no_hierarchy(run, split)
         """One sentence on why there are no such metrics; None when there are."""
 
     def add(self, view: "View") -> None:
@@ -112,7 +115,8 @@ class HierarchyEvaluation:
     def _maps(self, camera: Any, outputs: dict[str, Any]) -> "list[np.ndarray]":
         import numpy as np
 
-        maps = [np.asarray(labels) for labels in self._model.label_maps(camera, outputs, self._granularities)]
+        assert self._label_maps is not None, "reason says that there are none"
+        maps = [np.asarray(labels) for labels in self._label_maps(camera, outputs, self._granularities)]
         # They are kept until all views are there.
         return [labels.astype(np.int16) if labels.max() < 1 << 15 else labels for labels in maps]
 

@@ -28,8 +28,8 @@ class UltrametricDataManagerConfig(HeadDataManagerConfig):
     """Whether masks are read; without them only geometry and colour can be trained."""
     num_seg_samples: int = 64
     """Pairs of pixels that each mask contributes to a step, of every kind."""
-    neg_sample_ratio: int = 1
-    """Negative pixels that each pair is compared with."""
+    neg_sample_ratio: int = 4
+    """Negative pixels that each pair is compared with; 1 in the original implementation."""
     hierarchical_sampling: bool = True
     """Whether pairs are also drawn along the containment of masks, from parts to wholes; without it every mask counts
     alone."""

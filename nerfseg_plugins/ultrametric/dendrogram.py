@@ -1,17 +1,20 @@
 """The hierarchy of a scene: the points of its surface in a dendrogram of their features, cut at any granularity.
 
-Points that lie side by side are joined when their features differ by at most the granularity; segments are what is then
-connected (He et al., arXiv 2405.19678, section 3.4, there recomputed for 50 granularities). A minimum spanning tree of
-the neighbour graph has the same components at every granularity, so one tree answers for all.
+With single linkage, points that lie side by side are joined when their features differ by at most the granularity, and
+segments are what is then connected (He et al., arXiv 2405.19678, section 3.4, there recomputed for 50 granularities). A
+minimum spanning tree of the neighbour graph has the same components at every granularity, so one tree answers for all.
+With average linkage (`linkage`) segments are joined whose features differ by at most that on the mean: a tree as well.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from scipy.spatial import KDTree
 
 from nerfseg_plugins.errors import InputError
+from nerfseg_plugins.ultrametric.linkage import average_linkage
 from nerfseg_plugins.ultrametric.neighbors import neighbor_graph
 from nerfseg_plugins.ultrametric.nodes import Nodes
 from nerfseg_plugins.ultrametric.tree import SpanningTree, spanning_tree
@@ -19,6 +22,8 @@ from nerfseg_plugins.ultrametric.tree import SpanningTree, spanning_tree
 MAX_GRANULARITY = 2.0
 """The largest distance of unit vectors."""
 NEIGHBORS = 16
+Linkage = Literal["average", "single"]
+"""How alike two segments are: all of one with all of the other, or where they are most alike."""
 CHUNK = 1 << 14
 
 
@@ -163,13 +168,16 @@ def check_granularity(granularity: float) -> None:
         )
 
 
-def build_dendrogram(points: np.ndarray, features: np.ndarray, neighbors: int = NEIGHBORS) -> Dendrogram:
+def build_dendrogram(
+    points: np.ndarray, features: np.ndarray, neighbors: int = NEIGHBORS, linkage: Linkage = "average"
+) -> Dendrogram:
     """Join points with their neighbours in space, those first whose features are most alike.
 
     Args:
         points: (N, 3) on the surface, scene frame.
         features: (N, C); brought to unit length here.
         neighbors: how many nearest points each point is joined with.
+        linkage: "average", see `linkage`, or "single", the original's: components of neighbours that are alike.
 
     Raises:
         InputError: there is no point, or something is not finite.
@@ -188,6 +196,8 @@ def build_dendrogram(points: np.ndarray, features: np.ndarray, neighbors: int = 
     kept = wide.astype(np.float16)
     points = np.ascontiguousarray(points, np.float32)
     edges = neighbor_graph(points, neighbors)
+    if linkage == "average":
+        return Dendrogram(points, kept, average_linkage(kept, edges))
     return Dendrogram(points, kept, spanning_tree(len(points), edges, feature_distances(kept, edges)))
 
 

@@ -1,6 +1,7 @@
 """How the dendrogram of a scene is made. Nothing heavy is imported here, for the command line's help."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from nerfseg_plugins.errors import InputError
 
@@ -29,6 +30,9 @@ class HierarchyConfig(SurfaceConfig):
 
     neighbors: int = 16
     """Nearest points that each point may be joined with."""
+    linkage: Literal["average", "single"] = "average"
+    """How alike two segments are: average, all of one with all of the other; single, where they are most alike, as in
+    the original implementation."""
 
     def check(self) -> None:
         """Refuse numbers that are none.

@@ -46,6 +46,6 @@ def kept_hierarchy(
     say("looking for the surfaces of the scene ...")
     points, features = surface_of(model, cameras, config, progress)
     say(f"joining {len(points)} points ...")
-    dendrogram = build_dendrogram(points, features, config.neighbors)
+    dendrogram = build_dendrogram(points, features, config.neighbors, config.linkage)
     save_hierarchy(path, dendrogram, made_from, str(config))
     return dendrogram

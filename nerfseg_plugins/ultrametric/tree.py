@@ -83,16 +83,33 @@ def spanning_tree(num_leaves: int, edges: np.ndarray, weights: np.ndarray) -> Sp
     lightest_first = np.argsort(weights, kind="stable")
     chosen = _kruskal_edges(num_leaves, edges[lightest_first])
     rows = lightest_first[chosen]
-    pairs = edges[rows]
+    return tree_of_joins(num_leaves, edges[rows], weights[rows], rows)
+
+
+def tree_of_joins(
+    num_leaves: int, pairs: np.ndarray, heights: np.ndarray, rows: np.ndarray | None = None
+) -> SpanningTree:
+    """Lay out clusters that were joined one after the other.
+
+    Args:
+        num_leaves: N >= 1.
+        pairs: (J, 2) int some leaf of either cluster that a join made one, lowest join first.
+        heights: (J,) float, ascending.
+        rows: (J,) int edge that a join stands for; -1 throughout without it.
+
+    Returns:
+        The tree; what no join makes one is separated by gaps of infinite height.
+    """
     order, gaps = _laid_out(num_leaves, pairs[:, 0].tolist(), pairs[:, 1].tolist())
-    # Gaps without an edge come after all others, in the order of the line.
+    # Gaps without a join come after all others, in the order of the line.
     without = gaps < 0
-    ranks = np.where(without, len(rows) + np.cumsum(without) - 1, gaps)
-    heights = np.full(max(num_leaves - 1, 0), np.inf)
-    heights[~without] = weights[rows[gaps[~without]]]
-    found = np.full(len(heights), -1, np.int64)
-    found[~without] = rows[gaps[~without]]
-    return SpanningTree(order, heights, found, ranks)
+    ranks = np.where(without, len(pairs) + np.cumsum(without) - 1, gaps)
+    found = np.full(max(num_leaves - 1, 0), np.inf)
+    found[~without] = heights[gaps[~without]]
+    edges = np.full(len(found), -1, np.int64)
+    if rows is not None:
+        edges[~without] = rows[gaps[~without]]
+    return SpanningTree(order, found, edges, ranks)
 
 
 def _kruskal_edges(num_leaves: int, edges: np.ndarray) -> np.ndarray:

@@ -1,5 +1,7 @@
 """The dendrogram against scipy's connected components and single linkage, and by hand on five points in a row."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy.cluster.hierarchy import fcluster, linkage
@@ -14,6 +16,8 @@ from nerfseg_plugins.ultrametric.dendrogram import (
     feature_distances,
     neighbor_graph,
 )
+
+single_linkage = partial(build_dendrogram, linkage="single")
 
 
 def random_scene(num_points: int = 600, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -30,7 +34,7 @@ def row_of_five() -> Dendrogram:
     angles = np.radians([0.0, 10.0, 20.0, 80.0, 85.0])
     features = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     points = np.stack([np.arange(5.0), np.zeros(5), np.zeros(5)], axis=1)
-    return build_dendrogram(points, features, neighbors=2)
+    return single_linkage(points, features, neighbors=2)
 
 
 def chord(degrees: float) -> float:
@@ -71,7 +75,7 @@ def test_nodes_of_a_cut_are_its_segments() -> None:
 
 def test_components_are_those_of_the_whole_graph() -> None:
     points, features = random_scene()
-    tree = build_dendrogram(points, features)
+    tree = single_linkage(points, features)
     edges = neighbor_graph(points, 16)
     distances = feature_distances(tree.features, edges)
     for granularity in np.linspace(0, 2, 21):
@@ -82,7 +86,7 @@ def test_components_are_those_of_the_whole_graph() -> None:
 
 def test_a_complete_graph_gives_single_linkage() -> None:
     points, features = random_scene(60)
-    tree = build_dendrogram(points, features, neighbors=59)
+    tree = single_linkage(points, features, neighbors=59)
     joins = linkage(tree.features.astype(np.float64), "single")
     for granularity in (0.1, 0.3, 0.5, 0.9):
         assert same_partition(fcluster(joins, granularity, "distance"), tree.cut(granularity).labels)
@@ -90,7 +94,7 @@ def test_a_complete_graph_gives_single_linkage() -> None:
 
 def test_fifty_granularities_are_nested() -> None:
     points, features = random_scene(2000)
-    tree = build_dendrogram(points, features)
+    tree = single_linkage(points, features)
     finer = tree.cut(0.0).labels
     for granularity in np.linspace(0, 2, 51)[1:]:
         coarser = tree.cut(granularity).labels
@@ -101,7 +105,7 @@ def test_fifty_granularities_are_nested() -> None:
 
 def test_labels_go_by_falling_size() -> None:
     points, features = random_scene()
-    sizes = np.bincount(build_dendrogram(points, features).cut(0.5).labels)
+    sizes = np.bincount(single_linkage(points, features).cut(0.5).labels)
     assert len(sizes) > 3 and (np.diff(sizes) <= 0).all()
 
 
@@ -116,7 +120,7 @@ def test_graph_joins_the_nearest() -> None:
 @pytest.mark.parametrize("min_size", [1, 20])
 def test_number_of_segments_for_every_granularity(min_size: int) -> None:
     points, features = random_scene()
-    tree = build_dendrogram(points, features)
+    tree = single_linkage(points, features)
     counts = {len(tree.cut(height, min_size)) for height in [0.0, *tree.tree.heights]}
     for wanted in range(1, 40):
         found = len(tree.cut(tree.granularity_for(wanted, min_size), min_size))
@@ -135,7 +139,7 @@ def test_a_click_goes_up_past_crumbs() -> None:
     angles = np.radians([0.0, 0.0, 0.0, 10.0, 40.0, 40.0, 40.0])
     features = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     points = np.stack([np.arange(7.0), np.zeros(7), np.zeros(7)], axis=1)
-    tree = build_dendrogram(points, features, neighbors=2)
+    tree = single_linkage(points, features, neighbors=2)
     start = tree.node_of(0, 0.0)
     assert sorted(tree.members(start)) == [0, 1, 2]
     assert sorted(tree.members(tree.nodes.grown(start))) == [0, 1, 2, 3]
@@ -146,7 +150,7 @@ def test_a_click_goes_up_past_crumbs() -> None:
 
 def test_a_segment_keeps_its_colour_until_it_joins_a_larger_one() -> None:
     points, features = random_scene()
-    tree = build_dendrogram(points, features)
+    tree = single_linkage(points, features)
     fine, coarse = tree.cut(0.4), tree.cut(0.7)
     fine_colors, coarse_colors = tree.nodes.colors(fine.nodes), tree.nodes.colors(coarse.nodes)
     assert len(np.unique(fine_colors[:20], axis=0)) == min(20, len(fine))
@@ -160,7 +164,7 @@ def test_a_segment_keeps_its_colour_until_it_joins_a_larger_one() -> None:
 def test_parts_that_nothing_joins_stay_apart_at_every_granularity() -> None:
     points, features = random_scene(100)
     far = np.concatenate([points, points + 100])
-    tree = build_dendrogram(far, np.concatenate([features, features]), neighbors=4)
+    tree = single_linkage(far, np.concatenate([features, features]), neighbors=4)
     assert np.isinf(tree.tree.heights).any()
     labels = tree.cut(MAX_GRANULARITY).labels
     assert not set(labels[:100]) & set(labels[100:])
@@ -169,39 +173,39 @@ def test_parts_that_nothing_joins_stay_apart_at_every_granularity() -> None:
 
 
 def test_one_point() -> None:
-    tree = build_dendrogram(np.zeros((1, 3)), np.ones((1, 4)))
+    tree = single_linkage(np.zeros((1, 3)), np.ones((1, 4)))
     assert tree.cut(0.0).labels.tolist() == [0] and tree.node_of(0, 2.0) == 0
     assert 0 <= tree.granularity_for(5) <= 2
     assert tree.nodes.colors(tree.cut(1.0).nodes).shape == (1, 3)
 
 
 def test_identical_points_and_features() -> None:
-    tree = build_dendrogram(np.zeros((50, 3)), np.ones((50, 4)))
+    tree = single_linkage(np.zeros((50, 3)), np.ones((50, 4)))
     assert tree.cut(0.0).labels.tolist() == [0] * 50  # edges of weight zero join
     assert tree.tree.heights.max() == 0
 
 
 def test_identical_points_with_other_features() -> None:
     features = np.repeat(np.eye(2), 25, axis=0)
-    labels = build_dendrogram(np.zeros((50, 3)), features, neighbors=30).cut(0.5).labels
+    labels = single_linkage(np.zeros((50, 3)), features, neighbors=30).cut(0.5).labels
     assert same_partition(labels, np.repeat([0, 1], 25))
 
 
 def test_no_points() -> None:
     with pytest.raises(InputError, match=r"no surface points.*train the run for longer"):
-        build_dendrogram(np.zeros((0, 3)), np.zeros((0, 4)))
+        single_linkage(np.zeros((0, 3)), np.zeros((0, 4)))
 
 
 def test_shapes_that_do_not_fit() -> None:
     with pytest.raises(InputError, match=r"\(5, 3\).*\(4, 8\)"):
-        build_dendrogram(np.zeros((5, 3)), np.zeros((4, 8)))
+        single_linkage(np.zeros((5, 3)), np.zeros((4, 8)))
 
 
 def test_features_that_are_not_finite() -> None:
     features = np.ones((5, 4))
     features[2, 1] = np.nan
     with pytest.raises(InputError, match="not finite"):
-        build_dendrogram(np.zeros((5, 3)), features)
+        single_linkage(np.zeros((5, 3)), features)
 
 
 @pytest.mark.parametrize("granularity", [-0.01, 2.01, float("nan"), float("inf")])

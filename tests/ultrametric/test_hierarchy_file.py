@@ -41,7 +41,7 @@ def test_what_is_saved_comes_back(tmp_path: Path, dendrogram: Dendrogram) -> Non
 def test_gaps_that_nothing_joins_come_back(tmp_path: Path) -> None:
     path = tmp_path / "hierarchy.npz"
     points = np.concatenate([np.eye(3), 100 + np.eye(3)])
-    save_hierarchy(path, build_dendrogram(points, np.ones((6, 2)), neighbors=2), "weights")
+    save_hierarchy(path, build_dendrogram(points, np.ones((6, 2)), neighbors=2, linkage="single"), "weights")
     assert len(load_hierarchy(path, "weights").cut(2.0)) == 2
 
 

@@ -1,6 +1,7 @@
 """What clicks do, on a line of points whose tree is known by hand, and where rays end in a scene of one wall."""
 
 import json
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,6 +35,8 @@ ANGLES = {"a": 0.0, "b": 0.2, "c": 0.7, "crumb": 0.9, "far": 0.0}
 GAPS = {name: 2 * np.sin(angle / 2) for name, angle in (("a b", 0.2), ("b c", 0.5), ("c crumb", 0.2))}
 """Distances of the features of neighbours."""
 
+single_linkage = partial(build_dendrogram, linkage="single")
+
 
 @pytest.fixture(scope="module")
 def line() -> Dendrogram:
@@ -41,7 +44,7 @@ def line() -> Dendrogram:
     angles = np.concatenate([np.full(len(PARTS[name]), ANGLES[name]) for name in PARTS])
     along = np.concatenate([np.array(PARTS[name], float) for name in PARTS])
     points = np.stack([along, np.zeros_like(along), np.zeros_like(along)], axis=1)
-    return build_dendrogram(points, np.stack([np.cos(angles), np.sin(angles)], axis=1), neighbors=2)
+    return single_linkage(points, np.stack([np.cos(angles), np.sin(angles)], axis=1), neighbors=2)
 
 
 def members(dendrogram: Dendrogram, pick: Pick) -> set[int]:
@@ -153,7 +156,7 @@ def test_one_line_tells_what_is_picked(line):
 
 
 def test_a_single_point_can_be_picked():
-    alone = build_dendrogram(np.zeros((1, 3)), np.ones((1, 4)))
+    alone = single_linkage(np.zeros((1, 3)), np.ones((1, 4)))
     pick = click(alone, 0.0, size=1)
     assert pick == Pick(0, (0,)) and describe(alone, pick, 1).startswith("Picked: 1 points (100.0 %)")
     for step in (wider, narrower):
@@ -162,7 +165,7 @@ def test_a_single_point_can_be_picked():
 
 
 def test_points_that_are_all_alike_are_one_segment():
-    same = build_dendrogram(np.random.default_rng(0).uniform(size=(50, 3)), np.ones((50, 4)), neighbors=49)
+    same = single_linkage(np.random.default_rng(0).uniform(size=(50, 3)), np.ones((50, 4)), neighbors=49)
     pick = clicked(same, same.cut(0.0, SIZE), None, same.points[7], SIZE)
     assert len(same.members(pick.node)) == 50 and lifetime(same, pick.node, SIZE).start == 0
 
