@@ -120,7 +120,8 @@ class Dendrogram:
     def granularity_for(self, num_segments: int, min_size: int = 1) -> float:
         """The granularity with so many segments, or as nearly as there is one.
 
-        Of all ranges of granularity with the best number, the middle of the widest.
+        Of all ranges of granularity with the best number, the middle of the widest. Where few segments are large enough
+        because most points are not joined yet is no answer: it is looked for beyond the largest number of segments.
 
         Args:
             num_segments: wanted.
@@ -132,6 +133,8 @@ class Dendrogram:
         if num_segments < 1:
             raise InputError(f"{num_segments} segments were asked for; ask for one or more")
         bounds, counts = self._counts(min_size)
+        most = len(counts) - 1 - int(np.argmax(counts[::-1]))
+        bounds, counts = bounds[most:], counts[most:]
         off = np.abs(counts - num_segments)
         best = off == off.min()
         # Neighbouring ranges with the same number are one: only crumbs were joined between them.

@@ -121,10 +121,20 @@ def test_graph_joins_the_nearest() -> None:
 def test_number_of_segments_for_every_granularity(min_size: int) -> None:
     points, features = random_scene()
     tree = single_linkage(points, features)
-    counts = {len(tree.cut(height, min_size)) for height in [0.0, *tree.tree.heights]}
+    counts = [len(tree.cut(height, min_size)) for height in [0.0, *np.sort(tree.tree.heights)]]
+    counts = counts[int(np.argmax(counts)) :]  # before, most points are not joined yet
     for wanted in range(1, 40):
         found = len(tree.cut(tree.granularity_for(wanted, min_size), min_size))
         assert abs(found - wanted) == min(abs(count - wanted) for count in counts)
+
+
+def test_a_number_of_segments_is_not_found_among_crumbs() -> None:
+    """While points are joined to crumbs there are few large segments, but these hold few of the points."""
+    points, features = random_scene(3000)
+    tree = single_linkage(points, features)
+    assert len(tree.cut(0.05, 20)) == 0, "as few as wanted"
+    for wanted in (1, 2, 5):
+        assert (tree.cut(tree.granularity_for(wanted, 20), 20).labels >= 0).mean() > 0.5
 
 
 def test_number_of_segments_takes_the_middle_of_the_widest_range() -> None:
