@@ -40,7 +40,8 @@ _trainer = HeadTrainerConfig(
     machine=MachineConfig(device_type="cuda" if torch.cuda.is_available() else "cpu"),
     steps_per_save=2000,
     mixed_precision=True,
-    pipeline=HeadPipelineConfig(datamanager=_data, model=_model),
+    # Taking frozen samples of 4096 rays costs more than learning from them.
+    pipeline=HeadPipelineConfig(datamanager=_data, model=_model, head_reuse=8),
     optimizers=stage_optimizers(head_final=1 / 30),
     viewer=ViewerConfig(num_rays_per_chunk=1 << 15),
     vis="viewer",
@@ -56,10 +57,10 @@ _tiny_model = replace(_model, **{**tiny_scene_options(), "head_hidden_dim": 64})
 _tiny = replace(
     _trainer,
     method_name="ultrametric-tiny",
-    max_num_iterations=6000,
+    max_num_iterations=7000,
     steps_per_save=1000,
     mixed_precision=False,
-    pipeline=HeadPipelineConfig(datamanager=_tiny_data, model=_tiny_model),
+    pipeline=HeadPipelineConfig(datamanager=_tiny_data, model=_tiny_model, head_reuse=8),
     optimizers=stage_optimizers(geometry_lr=2e-2, head_final=1 / 30),
     viewer=ViewerConfig(num_rays_per_chunk=8192),
 )
