@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from nerfseg_plugins.evaluation.correspondence import ViewCamera
     from nerfseg_plugins.scene.run import Run, View
 
-GRANULARITIES = tuple(round(0.01 * step, 2) for step in range(1, 51))
-"""Those of the original implementation."""
+GRANULARITIES = tuple(round(0.03 * step, 2) for step in range(1, 51))
+"""As many as in the original implementation, whose single linkage has joined everything at 0.5."""
 NEIGHBOURS = 4
 """Views, the nearest by where they stand, among which the one that sees most of the same is compared."""
 MIN_SHARE = 0.02

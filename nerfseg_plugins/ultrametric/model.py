@@ -57,7 +57,7 @@ class UltrametricModelConfig(HeadModelConfig):
     for it."""
     hierarchy: Optional[Path] = None
     """A dendrogram that nerfseg hierarchy made from these weights; segments are shown by it."""
-    granularity: float = 0.3
+    granularity: float = 0.8
     """Distance of features, 0 to 2, up to which points are of one segment."""
     min_size: int = 30
     """Points of the dendrogram below which a segment is left out."""
