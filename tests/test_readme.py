@@ -64,7 +64,8 @@ def test_commands_in_order(world: Path, monkeypatch: pytest.MonkeyPatch) -> None
         done.append(line.split()[0])
     assert {"nerfseg", "ns-train", "ns-eval", "ns-render"} <= set(done)
     poses = ("poses/poses.json", "poses/convergence.png", "track/overlay.mp4", "benchmark.json", "selfsup/metrics.json")
-    for made in ("metrics.json", "ns-eval.json", "cloud.ply", "instances.mp4", "room/masks_noisy", *poses):
+    trees = ("hierarchy/points.ply", "hierarchy/tree.json", "hierarchy.json", "segments.mp4")
+    for made in ("metrics.json", "ns-eval.json", "cloud.ply", "instances.mp4", "room/masks_noisy", *poses, *trees):
         assert (world / made).exists(), made
     edited = next(world.glob("outputs/*/isrf-tiny/*/thing.yml")).parent
     assert (edited / "edits" / "thing.npz").is_file() and len(list(edited.glob("edits/thing/masks/*/*.png"))) == 13

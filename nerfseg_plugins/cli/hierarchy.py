@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nerfseg_plugins.cli.hierarchy_output import Levels
     from nerfseg_plugins.scene.run import Run
 
-GRANULARITIES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
+GRANULARITIES = (0.3, 0.6, 0.8, 1.0, 1.2)
 """Where neither granularities nor numbers of segments are asked for."""
 
 
@@ -32,8 +32,8 @@ class Hierarchy:
     load_config: Path
     """config.yml of an ultrametric run."""
     granularities: tuple[float, ...] = ()
-    """Distances of features, 0 (finest) to 2 (coarsest), up to which neighbours are of one segment; 0.05 0.1 0.15
-    0.2 0.3 0.5 where no number of segments is asked for either."""
+    """Distances of features, 0 (finest) to 2 (coarsest), up to which neighbours are of one segment; 0.3 0.6 0.8
+    1.0 1.2 where no number of segments is asked for either."""
     num_segments: tuple[int, ...] = ()
     """Numbers of segments; granularities at which there are about so many are added."""
     min_size: int = 30
