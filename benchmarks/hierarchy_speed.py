@@ -216,28 +216,33 @@ def measure_step(repeats: int = 15) -> dict:
 
 
 def made_up_points(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Points (N, 3) of a sphere and features (N, C) of patches on it."""
+    """Points (N, 3) of a sphere and features (N, C) of patches on it, that vary a little and smoothly, as fields do.
+
+    Points come in the order of the cells of a grid, as those of a scene do.
+    """
     rng = np.random.default_rng(seed)
     points = rng.normal(size=(POINTS, 3)).astype(np.float32)
     points /= np.linalg.norm(points, axis=1, keepdims=True)
-    centres = rng.normal(size=(40, 3)).astype(np.float32)
+    points = points[np.lexsort(np.floor(points / 0.01).T[::-1])]
+    centres, looks, waves, along = (
+        rng.normal(size=size).astype(np.float32)
+        for size in ((40, 3), (40, POINT_CHANNELS), (3, 32), (32, POINT_CHANNELS))
+    )
     patch = (points @ centres.T).argmax(axis=1)
-    looks = rng.normal(size=(40, POINT_CHANNELS)).astype(np.float32)
-    return points, looks[patch] + 0.2 * rng.normal(size=(POINTS, POINT_CHANNELS)).astype(np.float32)
+    return points, looks[patch] + 0.05 * np.sin(10 * points @ waves) @ along
 
 
 def measure_scene() -> dict:
     """Seconds that the hierarchy of many points takes, and a new granularity of it, by itself or by a number."""
     points, features = made_up_points()
-    start = time.process_time()
-    dendrogram = build_dendrogram(points, features)
-    build = time.process_time() - start
-    start = time.process_time()
-    _ = dendrogram.nodes
-    nodes = time.process_time() - start
-    levels = np.linspace(0.0, 2.0, 50)
+    found: dict[str, float] = {"points": POINTS}
+    for linkage in ("average", "single"):
+        start = time.process_time()
+        dendrogram = build_dendrogram(points, features, linkage=linkage)
+        dendrogram.nodes.colors(np.arange(1))
+        found[linkage] = time.process_time() - start
     times = []
-    for level in levels:
+    for level in np.linspace(0.0, 2.0, 50):
         start = time.process_time()
         cut = dendrogram.cut(float(level), SMALLEST)
         _ = cut_colors(dendrogram, cut)[cut.labels + 1]
@@ -245,14 +250,7 @@ def measure_scene() -> dict:
     start = time.process_time()
     dendrogram.granularity_for(20, SMALLEST)
     number = time.process_time() - start
-    return {
-        "points": POINTS,
-        "build": build,
-        "nodes": nodes,
-        "cut": statistics.median(times),
-        "slowest": max(times),
-        "number": number,
-    }
+    return {**found, "cut": statistics.median(times), "slowest": max(times), "number": number}
 
 
 # The report ----------------------------------------------------------------------------------------------------------
@@ -295,8 +293,13 @@ def rows(step: dict, scene: dict) -> Iterator[Row]:
         "",
         True,
     )
-    built = scene["build"] + scene["nodes"]
-    yield Row(f"{scene['points']} points: graph + tree + dendrogram", f"{built:.2f} s", "<= 3 s", built <= TARGET_BUILD)
+    for linkage, steps in (("single", "graph + spanning tree"), ("average", "graph + average linkage")):
+        yield Row(
+            f"{scene['points']} points: {steps} + dendrogram",
+            f"{scene[linkage]:.2f} s",
+            "<= 3 s" if linkage == "single" else "",
+            linkage != "single" or scene[linkage] <= TARGET_BUILD,
+        )
     yield Row(
         "a new granularity: segments of 20 and more points, and the colours of all points",
         f"{1e3 * scene['cut']:.1f} ms (slowest of 50: {1e3 * scene['slowest']:.1f})",

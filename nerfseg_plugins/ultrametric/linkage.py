@@ -7,8 +7,8 @@ is the root mean square distance of all pairs of their features. At first only s
 are left, any two, so that a group whose members stand apart can be one segment, as 2D masks of groups are.
 
 All pairs of segments that are each other's nearest join at once (reciprocal nearest neighbours), so there are some
-hundred rounds of array operations and no loop over points. Where any two may join, the result is that of joining one pair
-after the other; among those that touch it need not be, since a join can bring a segment nearer to its neighbours.
+hundred rounds of array operations and no loop over points. Where any two may join, the result is that of joining one
+pair after the other; among those that touch it need not be, since a join can bring a segment nearer to its neighbours.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class _Clusters:
         for start in range(0, len(self.pairs), CHUNK):
             first, second = self.pairs[start : start + CHUNK].T
             cosine[start : start + CHUNK] = np.einsum("ec,ec->e", mean[first], mean[second])
-        return np.sqrt(np.maximum(2 - 2 * cosine, 0))
+        return np.sqrt(np.clip(2 - 2 * cosine, 0, 4))
 
     def mutual(self, distances: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """(J,) int64 the pairs that are the nearest for both sides; at least one where there is a pair."""

@@ -39,7 +39,7 @@ class Nodes:
         num_leaves = len(tree.order)
         finite = np.flatnonzero(np.isfinite(tree.heights))
         gaps = finite[np.argsort(tree.ranks[finite])]
-        start, stop, parent, lighter, main = _joined(tree.order.tolist(), gaps.tolist())
+        start, stop, parent, lighter, main = _joined(tree.order, gaps)
         height = np.concatenate([np.zeros(num_leaves), tree.heights[gaps]])
         largest = np.zeros(num_leaves, np.int64)
         largest[main] = stop - start  # nodes come in the order in which they grow, so the last one stays
@@ -85,29 +85,38 @@ class Nodes:
         return palette(min(MAX_IDS, len(self.prominence) + 1))[1 + prominence % (MAX_IDS - 1)]
 
 
-def _joined(order: list[int], gaps: list[int]) -> tuple[np.ndarray, ...]:
+def _joined(order: np.ndarray, gaps: np.ndarray) -> tuple[np.ndarray, ...]:
     """Close gaps one by one.
 
     Returns:
         start, stop, parent, lighter, main of all nodes, see `Nodes`.
     """
-    num_leaves = len(order)
-    first = list(range(num_leaves))  # where the run begins, known at its last place
-    last = list(range(num_leaves))  # where it ends, known at its first place
+    count = len(order)
+    begin, end, left, right = (np.array(column, np.int64) for column in _closed(order.tolist(), gaps.tolist()))
+    made = np.arange(count, count + len(gaps))
+    places = np.empty(count, np.int64)
+    places[order] = np.arange(count)
+    parent = np.full(count + len(gaps), -1, np.int64)
+    parent[left] = parent[right] = made
+    left_size, right_size = gaps + 1 - begin, end - gaps
+    lighter = np.concatenate([np.zeros(count, np.int64), np.minimum(left_size, right_size)])
+    main = np.concatenate([np.arange(count), np.where(left_size >= right_size, left, right)])
+    while (main >= count).any():  # twice as far down each time
+        main = main[main]
+    return np.concatenate([places, begin]), np.concatenate([places, end]) + 1, parent, lighter, main
+
+
+def _closed(order: list[int], gaps: list[int]) -> tuple[list[int], ...]:
+    """First and last place of what closing each gap makes, and the nodes that it joins, left and right."""
+    first = list(range(len(order)))  # where a run begins, known at its last place
+    last = list(range(len(order)))  # where it ends, known at its first place
     node_at = list(order)  # known at its first place
-    parent = [-1] * (num_leaves + len(gaps))
-    lighter = [0] * (num_leaves + len(gaps))
-    start, stop, main = [0] * num_leaves, [0] * num_leaves, list(range(num_leaves))
-    for place, leaf in enumerate(order):
-        start[leaf], stop[leaf] = place, place + 1
-    for node, gap in enumerate(gaps, num_leaves):
+    begins, ends, lefts, rights = [], [], [], []
+    for node, gap in enumerate(gaps, len(order)):
         begin, end = first[gap], last[gap + 1]
-        left, right = node_at[begin], node_at[gap + 1]
-        parent[left] = parent[right] = node
-        left_size, right_size = gap + 1 - begin, end - gap
-        lighter[node] = min(left_size, right_size)
-        main.append(main[left] if left_size >= right_size else main[right])
-        start.append(begin)
-        stop.append(end + 1)
+        begins.append(begin)
+        ends.append(end)
+        lefts.append(node_at[begin])
+        rights.append(node_at[gap + 1])
         first[end], last[begin], node_at[begin] = begin, end, node
-    return tuple(np.array(column, np.int64) for column in (start, stop, parent, lighter, main))
+    return begins, ends, lefts, rights
