@@ -15,7 +15,7 @@ from nerfseg_plugins.isrf.cache import CacheConfig, VoxelCache, build_cache
 from nerfseg_plugins.isrf.solid import VoxelSet
 from nerfseg_plugins.isrf.surface import near_surface
 from nerfseg_plugins.isrf.voxels import VoxelGrid
-from nerfseg_plugins.scene.depth_pictures import DepthPicture, depth_pictures
+from nerfseg_plugins.scene.depth_pictures import DepthPicture, depth_pictures, places_seen
 
 from . import boxes
 from .boxes import BLUE, BOXES, GRID, RED, box_model
@@ -270,6 +270,16 @@ def test_depth_is_the_distance_along_the_ray():
     torch.testing.assert_close(found.depth, expected, atol=0.01, rtol=0, equal_nan=True)
     assert len(found.points) == int(found.depth.isfinite().sum())
     assert float((found.points[:, 0] - torch.where(found.points[:, 0] < 0, -0.4, 0.7)).abs().max()) < 0.01
+
+
+def test_places_are_where_the_rays_of_each_pixel_end():
+    found, places = picture(), places_seen(box_model(), cameras(FRONT_VIEW))
+    seen = found.depth.isfinite()
+    assert places.shape == (60, 80, 3) and torch.equal(places.isfinite().all(dim=-1), seen)
+    torch.testing.assert_close(places[seen], found.points)
+    lens = {"distortion_params": torch.tensor([0.3, 0.0, 0.0, 0.0, 0.0, 0.0])}
+    bent = places_seen(box_model(), cameras(FRONT_VIEW, **lens))
+    assert not torch.equal(bent.isfinite(), places.isfinite()), "through the lens as it is"
 
 
 def test_a_smaller_picture_sees_as_much():
