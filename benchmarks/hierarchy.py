@@ -12,7 +12,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,32 +29,28 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import hierarchy_speed  # noqa: E402
 
-from nerfseg_plugins.cli.eval import evaluate_run  # noqa: E402
 from nerfseg_plugins.cli.eval_hierarchy import GRANULARITIES, HierarchyEvaluation  # noqa: E402
 from nerfseg_plugins.cli.masks import Masks  # noqa: E402
-from nerfseg_plugins.cli.views import with_progress  # noqa: E402
-from nerfseg_plugins.files import read_json, write_json  # noqa: E402
+from nerfseg_plugins.cli.views import Split, with_progress  # noqa: E402
+from nerfseg_plugins.evaluation.image import psnr  # noqa: E402
+from nerfseg_plugins.files import atomic_path, read_json, write_json  # noqa: E402
 from nerfseg_plugins.method_configs.ultrametric import ultrametric_tiny  # noqa: E402
 from nerfseg_plugins.scene.run import Run, View, load_run, render_views  # noqa: E402
 from nerfseg_plugins.scene.train import run_quietly, train_run  # noqa: E402
 from nerfseg_plugins.segments.hierarchy import read_hierarchy  # noqa: E402
+from nerfseg_plugins.ultrametric.dendrogram import Dendrogram, Linkage, build_dendrogram  # noqa: E402
 from nerfseg_plugins.ultrametric.hierarchy_config import HierarchyConfig  # noqa: E402
 from nerfseg_plugins.ultrametric.kept import kept_hierarchy  # noqa: E402
+from nerfseg_plugins.ultrametric.labelling import PixelLinks  # noqa: E402
+from nerfseg_plugins.ultrametric.model import seen_places  # noqa: E402
 from nerfseg_plugins.ultrametric.parsing import ParsedPicture  # noqa: E402
+from nerfseg_plugins.ultrametric.surface import features_of  # noqa: E402
 
-Part = Literal["object-a", "euclidean", "reference", "per-frame", "masks", "room-a", "fox", "speed", "summary"]
-PARTS: tuple[Part, ...] = (
-    "object-a",
-    "euclidean",
-    "reference",
-    "per-frame",
-    "masks",
-    "room-a",
-    "fox",
-    "speed",
-    "summary",
-)
+Part = Literal["object-a", "euclidean", "reference", "per-frame", "room-a", "fox", "speed", "summary"]
+PARTS: tuple[Part, ...] = ("object-a", "euclidean", "reference", "per-frame", "room-a", "fox", "speed", "summary")
 DATA = Path(os.environ.get("NERFSEG_DATA", "../shared/data")).resolve()
+MIN_SIZE = 30
+"""Points of a segment below which it is dissolved."""
 
 
 @dataclass
@@ -65,7 +61,7 @@ class Benchmark:
     """Parts to run."""
     output_path: Path = Path("benchmarks/results/hierarchy")
     """Folder for JSON files and runs."""
-    split: Literal["val", "train"] = "val"
+    split: Split = "val"
     """Views that are measured; settings were chosen on `train`."""
     room_geometry: Optional[Path] = None
     """room-a: config.yml of a run on the same data, whose geometry is taken over instead of trained."""
@@ -121,24 +117,79 @@ def train(folder: Path, scene: str, data: Path, **options: Any) -> tuple[Path, f
     return path, read_json(noted)["minutes"]
 
 
-def with_hierarchy(config: Path) -> tuple[Run, float]:
-    """A run with its dendrogram, and the seconds that making it took."""
+def surface(config: Path) -> tuple[Run, np.ndarray, float]:
+    """A run, the points of its surface (N, 3), and the seconds that its hierarchy took.
+
+    The hierarchy is left beside the run, as `nerfseg hierarchy` does; where it is, it took no time again.
+    """
     run = load_run(config, test_mode="val")
-    model: Any = run.pipeline.model
 
     def bar(views: Iterator[Any], total: int) -> Iterator[Any]:
         return with_progress(views, total, "surfaces of train views")
 
     begin = time.perf_counter()
-    cameras = run.dataset("train").cameras
-    model.hierarchy = kept_hierarchy(model, cameras, HierarchyConfig(), run.folder, print, bar)
-    return run, time.perf_counter() - begin
+    dendrogram = kept_hierarchy(
+        run.pipeline.model, run.dataset("train").cameras, HierarchyConfig(), run.folder, print, bar
+    )
+    seconds = time.perf_counter() - begin
+    noted = run.folder / "hierarchy_seconds.json"
+    if not noted.is_file():
+        write_json(noted, {"seconds": seconds})
+    return run, dendrogram.points, read_json(noted)["seconds"]
 
 
-def measured(run: Run, split: str) -> dict[str, Any]:
-    """The figures of `nerfseg eval`, without those that are null."""
-    metrics = evaluate_run(run, split).metrics
-    return {name: value for name, value in metrics.items() if value is not None}
+def pictures(run: Run, split: Split, folder: Path) -> Iterator[View]:
+    """What the views of a split show; kept in a folder, since all that is trained on one geometry shows the same."""
+    dataset = run.dataset(split)
+    for index in with_progress(range(len(dataset)), len(dataset), f"{split} views"):
+        path = folder / f"{split}_{index}.npz"
+        if not path.is_file():
+            view = next(render_views(run, split, names=("rgb", "depth", "accumulation"), indices=[index]))
+            with atomic_path(path) as temporary:
+                np.savez(temporary, **{name: value.numpy() for name, value in view.outputs.items()})
+        with np.load(path, allow_pickle=False) as stored:
+            outputs = {name: torch.from_numpy(stored[name]) for name in stored.files}
+        camera = dataset.cameras[index : index + 1]
+        yield View(index, Path(dataset.image_filenames[index]), camera, dataset[index], outputs)
+
+
+Segmentation = Callable[[View], Iterable[np.ndarray]]
+"""Label maps (H, W) of a view, fine to coarse."""
+
+
+def compared(run: Run, split: Split, views: Path, ways: dict[str, Segmentation]) -> dict[str, Any]:
+    """Figures of several ways to segment the views of a split, and of the rendering itself."""
+    current: list[View] = []
+
+    def maps_of(way: Segmentation) -> Callable[..., Iterable[np.ndarray]]:
+        return lambda *_: way(current[0])
+
+    evaluations = {name: HierarchyEvaluation(run, split, label_maps=maps_of(way)) for name, way in ways.items()}
+    psnrs = []
+    model: Any = run.pipeline.model
+    for view in pictures(run, split, views):
+        current[:] = [view]
+        psnrs.append(psnr(view.outputs["rgb"], model.renderer_rgb.blend_background(view.batch["image"])))
+        for evaluation in evaluations.values():
+            evaluation.add(view)
+    figures = {
+        name: {key: value for key, value in evaluation.metrics().items() if value is not None}
+        for name, evaluation in evaluations.items()
+    }
+    return {"psnr": float(np.mean(psnrs)), **figures}
+
+
+def by_linkage(run: Run, points: np.ndarray) -> dict[str, Segmentation]:
+    """The segments of both linkages, of points with the features that this run has there."""
+    features = features_of(run.pipeline.model, points)
+    linkages: tuple[Linkage, ...] = ("average", "single")
+
+    def way(dendrogram: Dendrogram) -> Segmentation:
+        cuts = [dendrogram.cut(granularity, MIN_SIZE) for granularity in GRANULARITIES]
+        # Single linkage has joined everything where average linkage begins to have wholes.
+        return lambda view: map(PixelLinks.of(seen_places(view.camera, view.outputs), dendrogram).labels, cuts)
+
+    return {linkage: way(build_dendrogram(points, features, linkage=linkage)) for linkage in linkages}
 
 
 # Parts ---------------------------------------------------------------------------------------------------------------
@@ -147,56 +198,46 @@ def measured(run: Run, split: str) -> dict[str, Any]:
 def object_a(benchmark: Benchmark, folder: Path) -> dict[str, Any]:
     """Path-traced object of nested parts, masks as SAM makes them."""
     config, minutes = train(folder, "object-a", DATA / "object_a")
-    run, seconds = with_hierarchy(config)
-    return {"minutes": minutes, "hierarchy_seconds": seconds, **measured(run, benchmark.split)}
+    run, points, seconds = surface(config)
+    found = compared(run, benchmark.split, folder / "views" / "object-a", by_linkage(run, points))
+    return {"minutes": minutes, "hierarchy_seconds": seconds, **found}
 
 
 def variant(name: str, **options: Any) -> Callable[[Benchmark, Path], dict[str, Any]]:
-    """The same geometry with features that are trained in another way."""
+    """The same geometry with features that are trained in another way, at the same points."""
 
     def measure(benchmark: Benchmark, folder: Path) -> dict[str, Any]:
         geometry, _ = train(folder, "object-a", DATA / "object_a")
+        _, points, _ = surface(geometry)
         config, minutes = train(folder, name, DATA / "object_a", pretrained=geometry, **options)
-        run, seconds = with_hierarchy(config)
-        return {"minutes": minutes, "hierarchy_seconds": seconds, **measured(run, benchmark.split)}
+        run = load_run(config, test_mode="val")
+        found = compared(run, benchmark.split, folder / "views" / "object-a", by_linkage(run, points))
+        return {"minutes_of_features": minutes, **found}
 
     return measure
 
 
-def of_views(benchmark: Benchmark, folder: Path, segment: Callable[[Run, View], list[np.ndarray]]) -> dict[str, Any]:
-    """Figures of label maps, fine to coarse, that are found view by view, on the trained object."""
+def per_frame(benchmark: Benchmark, folder: Path) -> dict[str, Any]:
+    """Each view on its own: components of its rendered features (the original's inference in 2D), and its 2D masks.
+
+    The masks of held-out views are seen by no training; they are as good as 2D masks are, and know nothing of 3D.
+    """
     config, _ = train(folder, "object-a", DATA / "object_a")
     run = load_run(config, test_mode="val")
-    views: list[View] = []
-    evaluation = HierarchyEvaluation(run, benchmark.split, label_maps=lambda *_: segment(run, views[-1]))
-    part = "train" if benchmark.split == "train" else "val"
-    names = ("rgb", "features", "accumulation")
-    for view in with_progress(render_views(run, part, names=names), len(run.dataset(part)), "views"):
-        views[:] = [view]
-        evaluation.add(view)
-    return {name: value for name, value in evaluation.metrics().items() if value is not None}
+    files = run.dataset(benchmark.split).metadata["hierarchy_filenames"]
 
+    def components(view: View) -> Iterator[np.ndarray]:
+        shown = next(render_views(run, benchmark.split, names=("features",), indices=[view.index]))
+        seen = view.outputs["accumulation"][..., 0].numpy() > 0.5
+        picture = ParsedPicture.of(shown.outputs["features"].numpy(), seen)
+        return (picture.labels(tau, min_size=20) for tau in GRANULARITIES)
 
-def per_frame(benchmark: Benchmark, folder: Path) -> dict[str, Any]:
-    """Components of neighbouring pixels of the rendered features: the original's inference in 2D."""
-
-    def segment(run: Run, view: View) -> list[np.ndarray]:
-        picture = ParsedPicture.of(view.outputs["features"].numpy(), view.outputs["accumulation"][..., 0].numpy() > 0.5)
-        return [picture.labels(tau, min_size=20) for tau in GRANULARITIES]
-
-    return of_views(benchmark, folder, segment)
-
-
-def masks(benchmark: Benchmark, folder: Path) -> dict[str, Any]:
-    """The 2D masks of the views themselves, as they are; those of held-out views are seen by no training."""
-
-    def segment(run: Run, view: View) -> list[np.ndarray]:
-        part = "train" if benchmark.split == "train" else "val"
-        hierarchy = read_hierarchy(run.dataset(part).metadata["hierarchy_filenames"][view.index])
+    def masks(view: View) -> Iterator[np.ndarray]:
         # Smallest first, as granularity has it.
-        return [np.where(mask, 0, -1).astype(np.int32) for mask in hierarchy.masks()[::-1]]
+        return (np.where(mask, 0, -1).astype(np.int32) for mask in read_hierarchy(files[view.index]).masks()[::-1])
 
-    return of_views(benchmark, folder, segment)
+    ways: dict[str, Segmentation] = {"components": components, "masks": masks}
+    return compared(run, benchmark.split, folder / "views" / "object-a", ways)
 
 
 def room_a(benchmark: Benchmark, folder: Path) -> dict[str, Any]:
@@ -205,8 +246,9 @@ def room_a(benchmark: Benchmark, folder: Path) -> dict[str, Any]:
     segments = folder / "segments" / "room-a"
     Masks(data=data, source="labels", output_path=segments).main()
     config, minutes = train(folder, "room-a", data, masks=str(segments), pretrained=benchmark.room_geometry)
-    run, seconds = with_hierarchy(config)
-    return {"minutes": minutes, "hierarchy_seconds": seconds, **measured(run, benchmark.split)}
+    run, points, seconds = surface(config)
+    found = compared(run, benchmark.split, folder / "views" / "room-a", by_linkage(run, points))
+    return {"minutes": minutes, "hierarchy_seconds": seconds, **found}
 
 
 def fox(benchmark: Benchmark, folder: Path) -> dict[str, Any]:
@@ -215,7 +257,7 @@ def fox(benchmark: Benchmark, folder: Path) -> dict[str, Any]:
     segments = folder / "segments" / "fox"
     Masks(data=data, source="classical", output_path=segments).main()
     config, minutes = train(folder, "fox", data, masks=str(segments), pretrained=benchmark.fox_geometry)
-    _, seconds = with_hierarchy(config)
+    _, _, seconds = surface(config)
     return {"minutes": minutes, "hierarchy_seconds": seconds}
 
 
@@ -229,7 +271,6 @@ MEASURES: dict[str, Callable[[Benchmark, Path], dict[str, Any]]] = {
     "euclidean": variant("euclidean", ultrametric_weight=0.0),
     "reference": variant("reference", ultrametric_mode="reference"),
     "per-frame": per_frame,
-    "masks": masks,
     "room-a": room_a,
     "fox": fox,
     "speed": speed,
