@@ -7,6 +7,7 @@ from typing import Any, Optional
 import numpy as np
 import torch
 from nerfstudio.cameras.rays import RayBundle
+from PIL import Image
 from torch import Tensor
 
 from nerfseg_plugins.errors import InputError
@@ -81,19 +82,16 @@ class UltrametricDataManager(HeadDataManager):
     def _read(self, index: int, path: Optional[Path]) -> Optional[MaskHierarchy]:
         if path is None:
             return None
-        hierarchy = read_hierarchy(path)
-        # Images may be made smaller in memory (camera_res_scale_factor); their masks stay as they are.
-        scale = self.config.camera_res_scale_factor
-        camera = self.train_dataset.cameras[index]
-        size = int(camera.height), int(camera.width)
-        expected = tuple(np.floor(np.array(hierarchy.size) * scale + 0.5).astype(int))
-        if np.abs(np.subtract(expected, size)).max() > (0 if scale == 1 else 1):
-            raise InputError(
-                f"{path} has masks of {hierarchy.size[1]}x{hierarchy.size[0]} pixels but its image "
-                f"{self.train_dataset.image_filenames[index]} has {round(size[1] / scale)}x{round(size[0] / scale)}; "
-                "make the masks again from these images"
-            )
-        return hierarchy
+        image = self.train_dataset.image_filenames[index]
+        with Image.open(image) as picture:
+            width, height = picture.size
+        try:
+            hierarchy = read_hierarchy(path, (height, width))
+        except InputError as error:
+            raise InputError(f"masks of {image}: {error}") from error
+        # Images may be made smaller in memory (camera_res_scale_factor).
+        size = self._size(index)
+        return hierarchy if hierarchy.size == size else hierarchy.resized(size)
 
     @property
     def _described(self) -> list[int]:
@@ -123,7 +121,7 @@ class UltrametricDataManager(HeadDataManager):
         pixels = sample_pixels(size, config.head_num_rays_per_batch, rng)
         indices = _ray_indices(index, pixels, size[1])
         bundle = self.train_ray_generator(indices)
-        inside = hierarchy.at(_in_masks(pixels, size, hierarchy.size))
+        inside = hierarchy.at(pixels)
         options = GroupConfig(config.num_seg_samples, config.neg_sample_ratio, config.hierarchical_sampling)
         edges = neighbor_graph(bundle.directions.cpu().numpy(), config.graph_neighbors)
         return bundle, {
@@ -139,11 +137,7 @@ class UltrametricDataManager(HeadDataManager):
         index, hierarchy = self._draw(rng)
         runs = sample_quadruples(hierarchy, 16, rng)
         runs = rng.permutation(runs)[: self.config.depth_smooth_rays // RUN]
-        size = self._size(index)
-        # The other way round: masks may be larger than the image.
-        rows, columns = np.divmod(runs.reshape(-1), hierarchy.size[1])
-        rows, columns = rows * size[0] // hierarchy.size[0], columns * size[1] // hierarchy.size[1]
-        return _ray_indices(index, rows * size[1] + columns, size[1])
+        return _ray_indices(index, runs.reshape(-1), hierarchy.size[1])
 
     def _draw(self, rng: np.random.Generator) -> tuple[int, MaskHierarchy]:
         index = int(rng.choice(self._described))
@@ -165,13 +159,3 @@ def _ray_indices(image: int, pixels: np.ndarray, width: int) -> Tensor:
     """(N, 3) long image, row, column."""
     rows, columns = np.divmod(pixels, width)
     return torch.from_numpy(np.stack([np.full_like(rows, image), rows, columns], axis=1))
-
-
-def _in_masks(pixels: np.ndarray, size: tuple[int, int], mask_size: tuple[int, int]) -> np.ndarray:
-    """Flat indices into masks of pixels of an image that may be smaller: the mask's pixel at the same place."""
-    if size == mask_size:
-        return pixels
-    rows, columns = np.divmod(pixels, size[1])
-    rows = np.minimum((rows + 0.5) * mask_size[0] / size[0], mask_size[0] - 1).astype(np.int64)
-    columns = np.minimum((columns + 0.5) * mask_size[1] / size[1], mask_size[1] - 1).astype(np.int64)
-    return rows * mask_size[1] + columns
