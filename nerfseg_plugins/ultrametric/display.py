@@ -24,7 +24,7 @@ def segment_colors(links: PixelLinks, cut: Cut, labels: np.ndarray, picked: Opti
     Returns:
         float32 (..., 3) in [0, 1].
     """
-    colors = np.concatenate([links.dendrogram.nodes.colors(cut.nodes), [UNLABELLED_COLOR]]) / np.float32(255)
+    colors = np.concatenate([links.dendrogram.nodes.colors(cut.nodes), [UNLABELLED_COLOR]]).astype(np.float32) / 255
     found = colors[labels]  # the last one is that of -1
     return found if picked is None else np.where(picked_pixels(links, picked)[..., None], found, DIMMED * found)
 

@@ -119,16 +119,17 @@ def test_edges_join_pixels_that_are_side_by_side(managers: Managers, furniture: 
 
 
 def test_the_options_of_sampling_enter(managers: Managers, furniture: Path):
-    whole, alone, few = (
-        managers(furniture, **options)
-        for options in ({}, {"hierarchical_sampling": False}, {"num_seg_samples": 8, "neg_sample_ratio": 2})
-    )
-    counts = []
-    for manager in (whole, alone, few):
+    variants: list[dict[str, Any]] = [{}, {"hierarchical_sampling": False}, {"num_seg_samples": 8}]
+    found = []
+    for options in variants:
+        manager = managers(furniture, False, **options)
         assert manager.head_lacks() is None
-        counts.append(head_batch(manager)[1]["groups"])
-    assert len(alone_groups := counts[1]) % 64 == 0 and len(alone_groups) < len(counts[0])
-    assert len(counts[2]) * 8 == len(counts[0]) and counts[2].negatives.shape[1] == 2
+        found.append(head_batch(manager)[1]["groups"])
+    whole, alone, few = (len(groups) for groups in found)
+    assert alone % 64 == 0 and 0 < alone < whole and few * 8 == whole
+    manager = managers(furniture, neg_sample_ratio=2)
+    assert manager.head_lacks() is None
+    assert head_batch(manager)[1]["groups"].negatives.shape == (whole, 2)
 
 
 def test_equal_seeds_give_equal_batches(plain: UltrametricDataManager):
@@ -254,7 +255,7 @@ def test_no_masks_at_all(managers: Managers, scene: Path, plain: UltrametricData
 
 
 def test_masks_are_read_from_archives_too(managers: Managers, scene: Path, plain: UltrametricDataManager):
-    for index, path in enumerate(sorted((scene / "train_seg").iterdir())):
+    for path in sorted((scene / "train_seg").iterdir()):
         hierarchy = plain.hierarchies[[Path(name).stem for name in _images(plain)].index(path.name)]
         assert hierarchy is not None
         write_hierarchy(scene / "segments" / "sam" / "train" / f"{path.name}.npz", hierarchy)
@@ -290,7 +291,7 @@ def test_masks_of_another_size_are_refused(managers: Managers, scene: Path, pack
             with Image.open(path) as picture:
                 picture.resize((SIDE + 2, SIDE)).save(path)
     manager = managers(scene, camera_res_scale_factor=scale)
-    with pytest.raises(InputError, match="50x48.*48x48; make the masks") as caught:
+    with pytest.raises(InputError, match=r"50x48.*48x48; make the masks") as caught:
         manager.head_lacks()
     assert str(folder) in str(caught.value) and str(image) in str(caught.value) and "\n" not in str(caught.value)
 
