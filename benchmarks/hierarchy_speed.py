@@ -14,6 +14,7 @@ import json
 import platform
 import statistics
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -232,6 +233,16 @@ def made_up_points(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return points, looks[patch] + 0.05 * np.sin(10 * points @ waves) @ along
 
 
+def peak_of(work: Callable[[], object]) -> float:
+    """MiB that a piece of work allocates at its peak."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1] / 2**20
+    finally:
+        tracemalloc.stop()
+
+
 def measure_scene() -> dict:
     """Seconds that the hierarchy of many points takes, and a new granularity of it, by itself or by a number."""
     points, features = made_up_points()
@@ -250,6 +261,8 @@ def measure_scene() -> dict:
     start = time.process_time()
     dendrogram.granularity_for(20, SMALLEST)
     number = time.process_time() - start
+    for linkage in ("average", "single"):
+        found[f"{linkage} MiB"] = peak_of(lambda linkage=linkage: build_dendrogram(points, features, linkage=linkage))
     return {**found, "cut": statistics.median(times), "slowest": max(times), "number": number}
 
 
@@ -299,6 +312,14 @@ def rows(step: dict, scene: dict) -> Iterator[Row]:
             f"{scene[linkage]:.2f} s",
             "<= 3 s" if linkage == "single" else "",
             linkage != "single" or scene[linkage] <= TARGET_BUILD,
+        )
+    for linkage in ("single", "average"):
+        square = scene["points"] ** 2 * 4 / 2**20
+        yield Row(
+            f"memory of that with {linkage} linkage",
+            f"{scene[f'{linkage} MiB']:.0f} MiB",
+            "no N x N array",
+            scene[f"{linkage} MiB"] < square / 100,
         )
     yield Row(
         "a new granularity: segments of 20 and more points, and the colours of all points",
