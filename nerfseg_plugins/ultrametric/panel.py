@@ -38,7 +38,7 @@ class HierarchyPanel(nn.Module):
         self.elements = self._controls.all
         self.viewer_control = ViewerAttachment(self._on_viewer)
         self._access = ViewerAccess(self.viewer_control)
-        self._bench = Workbench(model, self._access, lambda doing: self._say(f"{plain(doing)} …"))
+        self._bench = Workbench(model, self._access, self._tell)
         self._wire()
 
     def _wire(self) -> None:
@@ -62,6 +62,11 @@ class HierarchyPanel(nn.Module):
     def _say(self, text: str) -> None:
         """Show a text of our own making; what comes from elsewhere goes through `plain`."""
         self._controls.status.content = text
+
+    def _tell(self, doing: str) -> None:
+        """Show what is being done; the command line prints the same sentences."""
+        doing = doing.rstrip(" .")
+        self._say(f"{plain(doing[:1].upper() + doing[1:])} …")
 
     def _later(self, step: Callable[[], str], kind: Optional[str] = None) -> Callable[[Any], None]:
         """A callback that has something done, and shown, after all that was asked for before."""

@@ -89,6 +89,8 @@ class Workbench:
 
     def summary(self) -> str:
         """What is shown."""
+        if self.model.hierarchy is None:
+            return "There is no hierarchy yet; press Build hierarchy"
         model, number = self.model, len(self.model.cut())
         return (
             f"{number:,} segments of at least {model.min_size:,} points at granularity {model.granularity:.3f}, "
@@ -96,22 +98,16 @@ class Workbench:
         )
 
     def set_granularity(self, granularity: float) -> str:
-        """Show the segments at a granularity.
-
-        Raises:
-            InputError: there is no hierarchy.
-        """
-        _ = self.dendrogram
+        """Show the segments at a granularity, or once there is a hierarchy."""
         self.model.granularity = float(granularity)
         return self.summary()
 
     def set_min_size(self, min_size: int) -> str:
-        """Dissolve segments of fewer points.
+        """Dissolve segments of fewer points, or once there is a hierarchy.
 
         Raises:
-            InputError: there is no hierarchy, or the size is none.
+            InputError: the size is none.
         """
-        _ = self.dendrogram
         if min_size < 1:
             raise InputError(f"the minimum size is {min_size}; it must be 1 or more")
         self.model.min_size = int(min_size)

@@ -51,7 +51,14 @@ def served(config: Path) -> Iterator[Any]:
     with viewed(config) as found:
         assert "Build hierarchy" in found.own.status.content and found.model.hierarchy is None
         assert "there is no hierarchy yet" in press(found, "parent")
+        told = heard(found)
+        fire(found, "granularity", 0.45)
+        fire(found, "min_size", 3)
+        assert all(said.startswith("There is no hierarchy yet; press Build") for said in told) and len(told) == 2
         said = press(found, "build")
+        assert "of at least 3 points at granularity 0.450" in said.replace("\\", ""), "as was set before"
+        assert told[2] == "Looking for the surfaces of the scene …"
+        assert told[3].startswith("Looking for the surface of the scene: 1 of ")
         assert said.split()[1:3] == ["segments", "of"] and (config.parent / "hierarchy.npz").is_file()
         yield found
 
@@ -82,6 +89,14 @@ def press(found: Any, name: str) -> str:
     """Press a button, wait for what it does, and return what the panel says."""
     fire(found, name)
     return found.own.status.content
+
+
+def heard(found: Any) -> list[str]:
+    """All that the panel says from now on."""
+    said: list[str] = []
+    say = found.panel._say
+    found.panel._say = lambda text: (said.append(text), say(text))
+    return said
 
 
 def listens(found: Any) -> bool:
