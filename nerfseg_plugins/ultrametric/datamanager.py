@@ -106,9 +106,10 @@ class UltrametricDataManager(HeadDataManager):
             self.train_count += 1
             return self._head_batch()
         bundle, batch = super().next_train(step)
+        # Asked in the first step, however late the smoothing starts.
+        if self.config.depth_smooth and not self.hierarchies and (lacking := self.head_lacks()):
+            raise InputError(f"depth cannot be smoothed inside the masks of {self.config.data}: {lacking}")
         if self.config.depth_smooth and step >= self.config.depth_smooth_start:
-            if not self.hierarchies and (lacking := self.head_lacks()):
-                raise InputError(f"depth cannot be smoothed inside the masks of {self.config.data}: {lacking}")
             extra = self._runs_of_four()
             batch["num_colored"] = len(batch["indices"])
             bundle = self.train_ray_generator(torch.cat([batch["indices"], extra]))
