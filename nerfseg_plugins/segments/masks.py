@@ -196,7 +196,7 @@ def write_segments(path: Path, segments: Segments) -> None:
     """
     arrays = segment_arrays(path, segments)
     with atomic_path(Path(path)) as temporary:
-        np.savez_compressed(temporary, **arrays)
+        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
 
 
 def segment_arrays(path: Path, segments: Segments) -> dict[str, np.ndarray]:

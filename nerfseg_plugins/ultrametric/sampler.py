@@ -35,7 +35,7 @@ def sample_quadruples(hierarchy: MaskHierarchy, num_pixels: int, rng: np.random.
         (Q, 4) int64 flat indices; there may be none.
     """
     leaves = np.flatnonzero(hierarchy.leaves())
-    parts = [_runs(hierarchy, leaf, num_pixels, rng) for leaf in leaves]
+    parts = [_runs(hierarchy, int(leaf), num_pixels, rng) for leaf in leaves]
     return np.concatenate(parts) if parts else np.empty((0, RUN), np.int64)
 
 
