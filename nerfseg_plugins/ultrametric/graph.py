@@ -63,7 +63,7 @@ def similarities(
         for pixels that no path joins.
     """
     with torch.no_grad():
-        cosines = edge_cosines(features, edges)
+        cosines = _cosines(features, edges)
     added = (REFERENCE_BARRIER if mode == "reference" else barrier_weight) * barrier
     weights = 1.0 - cosines.double().cpu().numpy() + added
     tree = spanning_tree(len(features), edges, weights)
@@ -72,7 +72,7 @@ def similarities(
     values[torch.as_tensor(pairs[:, 0] == pairs[:, 1], device=features.device)] = SAME
     joined = np.flatnonzero(deciding >= 0)
     rows, of_pair = np.unique(deciding[joined], return_inverse=True)
-    found = edge_cosines(features, edges[rows])
+    found = _cosines(features, edges[rows])
     if mode == "consistent":
         found = found - torch.as_tensor(added[rows], dtype=found.dtype, device=found.device)
     # In this form the result hangs on the features even where no pair is joined, so that a loss of it has a gradient.
@@ -80,7 +80,7 @@ def similarities(
     return values.index_put((place,), found[torch.as_tensor(of_pair.reshape(-1), device=features.device)])
 
 
-def edge_cosines(features: Tensor, edges: np.ndarray) -> Tensor:
+def _cosines(features: Tensor, edges: np.ndarray) -> Tensor:
     """(E,) cosines between the ends of edges."""
     ends = torch.as_tensor(edges, device=features.device)
     return (features[ends[:, 0]] * features[ends[:, 1]]).sum(dim=-1)

@@ -24,23 +24,6 @@ def contrastive_loss(positive: Tensor, negatives: Tensor, temperature: float = 0
     return F.cross_entropy(logits, labels, reduction="sum") / max(len(logits), 1)
 
 
-def smoothness_loss(cosines: Tensor, barrier: Tensor) -> Tensor:
-    """Neighbours that no mask tells apart should be alike: the mean of 1 - cos over the edges between them.
-
-    Not in the paper. Contrast asks for no more than that positives are clearly closer than negatives; what is left of
-    variation inside a segment is what a coarse granularity has to bridge, and then it bridges outlines as well.
-
-    Args:
-        cosines: (E,) of the features at both ends of the graph's edges.
-        barrier: (E,) bool edges that cross the outline of a mask; they are left out.
-
-    Returns:
-        Scalar.
-    """
-    inner = ~barrier
-    return ((1 - cosines) * inner).sum() / inner.sum().clamp_min(1)
-
-
 def norm_loss(rendered: Tensor) -> Tensor:
     """Composited features should have length 1: mean of (|f| - 1)^2.
 

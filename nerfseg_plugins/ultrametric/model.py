@@ -17,11 +17,11 @@ from nerfseg_plugins.scene.fingerprint import fingerprint
 from nerfseg_plugins.scene.head_model import FrozenSamples, HeadModelConfig
 from nerfseg_plugins.ultrametric.dendrogram import Cut, Dendrogram
 from nerfseg_plugins.ultrametric.display import segment_colors
-from nerfseg_plugins.ultrametric.graph import Mode, edge_cosines, similarities
+from nerfseg_plugins.ultrametric.graph import Mode, similarities
 from nerfseg_plugins.ultrametric.groups import Groups
 from nerfseg_plugins.ultrametric.hierarchy_file import load_hierarchy
 from nerfseg_plugins.ultrametric.labelling import PixelLinks
-from nerfseg_plugins.ultrametric.losses import contrastive_loss, depth_smoothness, norm_loss, smoothness_loss
+from nerfseg_plugins.ultrametric.losses import contrastive_loss, depth_smoothness, norm_loss
 from nerfseg_plugins.ultrametric.panel import HierarchyPanel
 
 MIN_OPACITY = 0.5
@@ -40,9 +40,6 @@ class UltrametricModelConfig(HeadModelConfig):
     """Weight of the contrastive loss between pixels as the best path through the image joins them."""
     euclidean_weight: float = 1.0
     """Weight of the contrastive loss between pixels by themselves."""
-    smooth_weight: float = 0.0
-    """Weight of the dissimilarity of neighbouring pixels that no mask tells apart; 0 as in the original
-    implementation."""
     norm_weight: float = 1.0
     """Weight of the squared difference of rendered features' length from 1."""
     temperature: float = 0.1
@@ -64,7 +61,7 @@ class UltrametricModelConfig(HeadModelConfig):
 
 
 class UltrametricModel(FeatureModel):
-    """C feature channels per position; two points are of one segment if a path of similar features joins them.
+    """C feature channels per position; segments are read off a dendrogram of the features on the scene's surface.
 
     Outputs beside nerfacto's, per ray: `features` (C, of unit length, 0 where the ray meets nothing),
     `feature_colormap` (3); with a dendrogram `segment_id` (1) and `segment_colormap` (3).
@@ -209,10 +206,6 @@ class UltrametricModel(FeatureModel):
             cosines = (features[ends[:, 0]] * features[ends[:, 1]]).sum(dim=-1)
             loss = contrastive_loss(*groups.split(cosines), config.temperature)
             losses["euclidean_loss"] = config.euclidean_weight * loss
-        if config.smooth_weight > 0:
-            barrier = torch.as_tensor(batch["barrier"], device=features.device)
-            smoothness = smoothness_loss(edge_cosines(features, batch["edges"]), barrier)
-            losses["smooth_loss"] = config.smooth_weight * smoothness
         return losses
 
     def get_metrics_dict(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:

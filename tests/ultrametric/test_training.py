@@ -64,7 +64,7 @@ def test_every_loss_falls(ultrametric_run: Path):
 
 def test_equal_seeds_give_equal_weights(ns_train, ultrametric_flags, furniture: Path, tmp_path: Path):
     """With everything that draws: both stages, and runs of four for the smoothness of depth."""
-    flags = ultrametric_flags(furniture, 4, 10, ultrametric_mode="reference", smooth_weight=0.5)
+    flags = ultrametric_flags(furniture, 4, 10, ultrametric_mode="reference")
     flags += ["--pipeline.datamanager.depth-smooth=True", "--pipeline.datamanager.depth-smooth-start=1"]
     runs = [
         weights(ns_train(METHOD, tmp_path, *flags, *more, name=name))
