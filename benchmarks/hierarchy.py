@@ -12,7 +12,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +49,8 @@ from nerfseg_plugins.ultrametric.surface import features_of  # noqa: E402
 Part = Literal["object-a", "euclidean", "reference", "per-frame", "room-a", "fox", "speed", "summary"]
 PARTS: tuple[Part, ...] = ("object-a", "euclidean", "reference", "per-frame", "room-a", "fox", "speed", "summary")
 DATA = Path(os.environ.get("NERFSEG_DATA", "../shared/data")).resolve()
+RELEASED_GRANULARITIES = tuple(round(0.01 * step, 2) for step in range(1, 51))
+"""Of the original implementation, where single linkage has joined everything at the last."""
 MIN_SIZE = 30
 """Points of a segment below which it is dissolved."""
 
@@ -183,14 +185,16 @@ def compared(run: Run, split: Split, views: Path, ways: dict[str, Segmentation])
 def by_linkage(run: Run, points: np.ndarray) -> dict[str, Segmentation]:
     """The segments of both linkages, of points with the features that this run has there."""
     features = features_of(run.pipeline.model, points)
-    linkages: tuple[Linkage, ...] = ("average", "single")
 
-    def way(dendrogram: Dendrogram) -> Segmentation:
-        cuts = [dendrogram.cut(granularity, MIN_SIZE) for granularity in GRANULARITIES]
-        # Single linkage has joined everything where average linkage begins to have wholes.
+    def way(dendrogram: Dendrogram, granularities: Sequence[float]) -> Segmentation:
+        cuts = [dendrogram.cut(granularity, MIN_SIZE) for granularity in granularities]
         return lambda view: map(PixelLinks.of(seen_places(view.camera, view.outputs), dendrogram).labels, cuts)
 
-    return {linkage: way(build_dendrogram(points, features, linkage=linkage)) for linkage in linkages}
+    linkages: dict[Linkage, Sequence[float]] = {"average": GRANULARITIES, "single": RELEASED_GRANULARITIES}
+    return {
+        linkage: way(build_dendrogram(points, features, linkage=linkage), granularities)
+        for linkage, granularities in linkages.items()
+    }
 
 
 # Parts ---------------------------------------------------------------------------------------------------------------
@@ -231,7 +235,7 @@ def per_frame(benchmark: Benchmark, folder: Path) -> dict[str, Any]:
         shown = next(render_views(run, benchmark.split, names=("features",), indices=[view.index]))
         seen = view.outputs["accumulation"][..., 0].numpy() > 0.5
         picture = ParsedPicture.of(shown.outputs["features"].numpy(), seen)
-        return (picture.labels(tau, min_size=20) for tau in GRANULARITIES)
+        return (picture.labels(tau, min_size=20) for tau in RELEASED_GRANULARITIES)
 
     hierarchies = [read_hierarchy(path) for path in files]
     most = max(map(len, hierarchies))
