@@ -103,7 +103,7 @@ def test_the_truth_itself(run, monkeypatch):
     for key in ("nc", "tree_agreement", "segmentation_injectivity"):
         assert metrics[key] == pytest.approx(1) and metrics[f"{key}_parts"] == pytest.approx(1)
     assert metrics["vc"] > 0.8  # thin parts lose pixels at their edges
-    assert all(asked == [round(0.01 * step, 2) for step in range(1, 51)] for asked in tree.asked)
+    assert all(asked == [round(0.03 * step, 2) for step in range(1, 51)] for asked in tree.asked)
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
 
 
