@@ -31,7 +31,7 @@ class Eval:
     images: Optional[Path] = None
     """Folder for pictures to look at: photo, rendering, predicted and true instances side by side."""
     granularities: tuple[float, ...] = ()
-    """Hierarchies: where to cut, fine to coarse; unset: 0.01, 0.02 ... 0.5, as the original."""
+    """Hierarchies: where to cut, fine to coarse; unset: 0.03, 0.06 ... 1.5."""
     sampled_seed: Optional[int] = None
     """Hierarchies: seed with which nc and vc are also drawn as the original evaluator does, to compare with its figures
     alone; unset: they are not."""
