@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from nerfseg_plugins.errors import InputError
+from nerfseg_plugins.scene.depth_pictures import MIN_OPACITY
 from nerfseg_plugins.scene.feature_model import MIN_ACCUMULATION, FeatureModel
 from nerfseg_plugins.scene.fingerprint import fingerprint
 from nerfseg_plugins.scene.head_model import FrozenSamples, HeadModelConfig
@@ -23,9 +24,6 @@ from nerfseg_plugins.ultrametric.hierarchy_file import load_hierarchy
 from nerfseg_plugins.ultrametric.labelling import PixelLinks
 from nerfseg_plugins.ultrametric.losses import contrastive_loss, depth_smoothness, norm_loss
 from nerfseg_plugins.ultrametric.panel import HierarchyPanel
-
-MIN_OPACITY = 0.5
-"""A ray that absorbs less sees no surface."""
 
 
 @dataclass
