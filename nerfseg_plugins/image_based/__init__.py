@@ -1,0 +1,1 @@
+"""Scenes seen through a few source views: many of them in training, any of them afterwards."""
