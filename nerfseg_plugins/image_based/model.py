@@ -134,10 +134,10 @@ class ImageBasedModel(Model):
                 name: torch.cat([getattr(view, name) for view, _ in views], dim=1)
                 for name in ("images", "c2w", "focal", "center")
             }
-            first = views[0][0]
-            features = None if first.features is None else torch.cat([view.features for view, _ in views], dim=1)
+            described = [view.features for view, _ in views if view.features is not None]
+            features = torch.cat(described, dim=1) if described else None
             maps = torch.cat([maps for _, maps in views], dim=1)
-            self._chosen = key, replace(first, **stacked, features=features, maps=maps)
+            self._chosen = key, replace(views[0][0], **stacked, features=features, maps=maps)
         return self._chosen[1]
 
     def _source(self, index: int) -> tuple[SourceViews, Tensor]:
