@@ -56,7 +56,7 @@ def render_views(room: Room, cameras: Sequence[Camera], width: int, height: int)
 def render_view(room: Room, camera: Camera, width: int, height: int) -> View:
     """Render one camera; see `View`."""
     ids, depth = render_labels(room, camera, width, height)
-    color, alpha = _render_color(room, camera, width, height)
+    color, alpha = render_color(room, camera, width, height)
     return View(camera, color, alpha, depth, ids[..., 0], ids[..., 1], ids[..., 2], ids[..., 3])
 
 
@@ -73,18 +73,19 @@ def render_labels(room: Room, camera: Camera, width: int, height: int) -> tuple[
     return ids.reshape(height, width, 4), depth.reshape(height, width).astype(np.float32)
 
 
-def _render_color(room: Room, camera: Camera, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+def render_color(room: Room, camera: Camera, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
     """(H, W, 3) uint8 sRGB with straight alpha (H, W) uint8."""
     factor = SUPERSAMPLES
     directions = camera.directions(width * factor, height * factor)
     hits = room.tracer.first(np.broadcast_to(camera.position, directions.shape), directions)
     found = hits.face >= 0
-    surface = room.surfaces.face_surface[hits.face]
-    corners = room.surfaces.faces[hits.face]
-    local = np.einsum("nk,nkc->nc", hits.weights, room.surfaces.local[corners])
-    light = np.einsum("nk,nkc->nc", hits.weights, room.irradiance[corners])
-    albedo = room.textures.albedo(surface, local, room.surfaces.face_local_normal[hits.face])
-    color = _tone(albedo * (light + room.textures.emissions[surface, None])) * found[:, None]
+    face, weights = hits.face[found], hits.weights[found]
+    surface, corners = room.surfaces.face_surface[face], room.surfaces.faces[face]
+    local = np.einsum("nk,nkc->nc", weights, room.surfaces.local[corners])
+    light = np.einsum("nk,nkc->nc", weights, room.irradiance[corners])
+    albedo = room.textures.albedo(surface, local, room.surfaces.face_local_normal[face])
+    color = np.zeros((len(found), 3))
+    color[found] = _tone(albedo * (light + room.textures.emissions[surface, None]))
     shape = (height, factor, width, factor)
     cover = found.reshape(shape).mean((1, 3))
     mean = color.reshape(*shape, 3).mean((1, 3)) / np.maximum(cover, 1e-6)[..., None]
