@@ -30,12 +30,12 @@ from nerfseg_plugins import compat
 
 compat.apply()
 
+from nerfseg_plugins.features.queries import centroids  # noqa: E402
 from nerfseg_plugins.features.store import FeatureMaps, origin_of, write_map  # noqa: E402
 from nerfseg_plugins.isrf import dense  # noqa: E402
 from nerfseg_plugins.isrf.cache import VoxelCache  # noqa: E402
 from nerfseg_plugins.isrf.growing import Kernel  # noqa: E402
 from nerfseg_plugins.isrf.lifting import StrokePoints  # noqa: E402
-from nerfseg_plugins.isrf.queries import centroids  # noqa: E402
 from nerfseg_plugins.isrf.select_config import SelectConfig, WalkerConfig  # noqa: E402
 from nerfseg_plugins.isrf.selection import Selected, select, solid, voxels_at  # noqa: E402
 from nerfseg_plugins.isrf.voxels import VoxelGrid  # noqa: E402

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, label
 from skimage.graph import route_through_array
 
-from nerfseg_plugins.isrf.strokes import Stroke, polyline_inside, stamp_polyline
+from nerfseg_plugins.segments.strokes import Stroke, polyline_inside, stamp_polyline
 
 MARGIN = 2.0
 """Pixels that strokes keep away from the outline."""

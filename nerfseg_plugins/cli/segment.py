@@ -22,9 +22,9 @@ from nerfseg_plugins.isrf.select_config import SelectConfig
 if TYPE_CHECKING:
     from nerfseg_plugins.cli.segment_query import Found
     from nerfseg_plugins.isrf.edits import Edit
-    from nerfseg_plugins.isrf.stroke_files import Drawing
-    from nerfseg_plugins.isrf.strokes import Stroke
     from nerfseg_plugins.scene.run import Run
+    from nerfseg_plugins.segments.stroke_files import Drawing
+    from nerfseg_plugins.segments.strokes import Stroke
 
 
 class Places(NamedTuple):

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from nerfseg_plugins.isrf.edits import Edit
     from nerfseg_plugins.isrf.solid import VoxelSet
-    from nerfseg_plugins.isrf.strokes import Stroke
     from nerfseg_plugins.scene.run import Run
+    from nerfseg_plugins.segments.strokes import Stroke
 
 WIDTH = 240
 """Pixels across a picture on a sheet, at most."""

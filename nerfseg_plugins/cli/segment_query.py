@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from nerfseg_plugins.isrf.cache import VoxelCache
     from nerfseg_plugins.isrf.lifting import StrokePoints
     from nerfseg_plugins.isrf.solid import VoxelSet
-    from nerfseg_plugins.isrf.strokes import Stroke
     from nerfseg_plugins.scene.run import Run
+    from nerfseg_plugins.segments.strokes import Stroke
 
 
 @dataclass

@@ -12,9 +12,9 @@ from nerfseg_plugins.errors import InputError
 
 if TYPE_CHECKING:
     from nerfseg_plugins.isrf.lifting import StrokePoints
-    from nerfseg_plugins.isrf.stroke_files import Drawing
-    from nerfseg_plugins.isrf.strokes import Stroke, Views
     from nerfseg_plugins.scene.run import Run
+    from nerfseg_plugins.segments.stroke_files import Drawing
+    from nerfseg_plugins.segments.strokes import Stroke, Views
 
 MAX_PIXELS = 4096
 """Of a stroke with more pixels some are looked at, evenly chosen: features beside each other say the same."""
@@ -49,7 +49,7 @@ class StrokeOptions:
         Raises:
             InputError: a flag is not of its form, or a strokes.json cannot be read.
         """
-        from nerfseg_plugins.isrf.stroke_files import Drawing, read_strokes
+        from nerfseg_plugins.segments.stroke_files import Drawing, read_strokes
 
         found = [drawing for path in self.strokes for drawing in read_strokes(path)]
         for positive, flag, texts in self._flags("", self.positive, self.negative):
@@ -79,7 +79,7 @@ class StrokeOptions:
 
 def _parts(flag: str, text: str, example: str) -> tuple[int | str, str, str]:
     """View, the rest, and how the flag is called in messages."""
-    from nerfseg_plugins.isrf.strokes import parse_view
+    from nerfseg_plugins.segments.strokes import parse_view
 
     view, colon, rest = text.partition(":")
     if not (view.strip() and colon and rest.strip()):
@@ -97,7 +97,7 @@ def _numbers(text: str) -> Optional[list[float]]:
 
 def views_of(run: "Run", split: Split) -> "Views":
     """The views of a run's split."""
-    from nerfseg_plugins.isrf.strokes import Views
+    from nerfseg_plugins.segments.strokes import Views
 
     dataset = run.dataset(split)
     heights, widths = dataset.cameras.height.reshape(-1).tolist(), dataset.cameras.width.reshape(-1).tolist()
@@ -111,7 +111,7 @@ def drawn(drawings: "Sequence[Drawing]", views: "Views") -> "list[Stroke]":
     Raises:
         InputError: a stroke cannot be drawn, or strokes contradict each other.
     """
-    from nerfseg_plugins.isrf.strokes import check_strokes
+    from nerfseg_plugins.segments.strokes import check_strokes
 
     found = [drawing.stroke(views) for drawing in drawings]
     if found:

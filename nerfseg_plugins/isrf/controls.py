@@ -17,11 +17,12 @@ from nerfseg_plugins.isrf.edits import Action
 from nerfseg_plugins.isrf.growing import Kernel
 from nerfseg_plugins.isrf.interaction import Shown
 from nerfseg_plugins.isrf.select_config import Method, SelectConfig
-from nerfseg_plugins.isrf.stroke_files import RADIUS
 from nerfseg_plugins.scene.elements import HintedButton, ViewerGroup, ViewerMarkdown
+from nerfseg_plugins.scene.stroke_tool import StrokeTool
+from nerfseg_plugins.segments.stroke_files import RADIUS
+from nerfseg_plugins.segments.strokes import stamp_points, stamp_polyline
 
 OBJECT, OTHER = "the object (positive)", "what it is not (negative)"
-LINE, CLICKS, RECTANGLE = "line from click to click", "single clicks", "rectangle"
 AS_SET, DIVISORS = "as set above", ("1", "2", "4", "8")
 NO_FILE = "no saved edit"
 ONLY_LABEL = "only label"
@@ -69,19 +70,7 @@ class Controls:
 
     def _make_drawing(self) -> None:
         self.polarity: Any = ViewerDropdown("Marks", OBJECT, [OBJECT, OTHER], hint="What the next stroke lies on")
-        self.tool: Any = ViewerDropdown(
-            "Tool", LINE, [LINE, CLICKS, RECTANGLE], hint="How the next stroke is drawn with the mouse"
-        )
-        self.radius = ViewerSlider(
-            "Brush radius", RADIUS, 0.0, 30.0, 0.5, hint="In pixels of a training view; the smallest is one pixel"
-        )
-        self.draw = HintedButton(
-            "Draw",
-            "Listens to the mouse in the scene; the camera cannot be turned until the stroke is finished",
-            main=True,
-        )
-        self.finish = HintedButton("Finish stroke", "Looks up what the stroke lies on", disabled=True, main=True)
-        self.drop = HintedButton("Drop stroke", "Forgets the stroke that is being drawn", disabled=True)
+        self.pen = StrokeTool(RADIUS, stamp_polyline, stamp_points)
         self.clear_strokes = HintedButton("Clear strokes", "Forgets all strokes, but not what they have selected")
 
     def _make_selecting(self) -> None:
@@ -157,10 +146,7 @@ class Controls:
     def _folders(self) -> list[ViewerElement]:
         return [
             ViewerGroup("View", [self.view, self.resolution, self.original]),
-            ViewerGroup(
-                "Strokes",
-                [self.polarity, self.tool, self.radius, self.draw, self.finish, self.drop, self.clear_strokes],
-            ),
+            ViewerGroup("Strokes", [self.polarity, *self.pen.elements, self.clear_strokes]),
             ViewerGroup("Select", [self.segment, self.seed, self.grow_step, self.grow, self.undo, self.clear]),
             ViewerGroup(
                 "Numbers",

@@ -5,7 +5,7 @@ change colour with their polarity. Here nothing is ever lost, so undo goes back 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal, Optional
 
 import torch
@@ -15,9 +15,6 @@ from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.isrf.cache import VoxelCache
 from nerfseg_plugins.isrf.edits import Edit
 from nerfseg_plugins.isrf.lifting import StrokePoints
-
-MAX_UNDO = 50
-"""Steps that can be undone; each holds a few masks of a byte per voxel."""
 
 BEFORE = 0.04
 """How far before the surface strokes are shown, as a share of its distance."""
@@ -170,29 +167,6 @@ class Interaction:
     def cleared(self) -> "Interaction":
         """Nothing done; only the voxels are kept, which took long to find."""
         return Interaction(cache=self.cache)
-
-
-@dataclass(frozen=True)
-class History:
-    """What was done, and how it was before."""
-
-    now: Interaction = field(default_factory=Interaction)
-    before: tuple[Interaction, ...] = ()
-    """The newest last."""
-
-    def then(self, now: Interaction) -> "History":
-        """After a step; one that changes nothing cannot be undone."""
-        return self if now is self.now else History(now, (*self.before, self.now)[-MAX_UNDO:])
-
-    def undone(self) -> "History":
-        """Before the last step.
-
-        Raises:
-            InputError: there is none.
-        """
-        if not self.before:
-            raise InputError("there is nothing left to undo")
-        return History(self.before[-1], self.before[:-1])
 
 
 def alpha_of(cache: VoxelCache) -> Tensor:

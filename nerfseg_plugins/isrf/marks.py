@@ -1,19 +1,15 @@
-"""How a scene is marked in pictures: what share of a ray lies in each part, and what is like a query, in colours."""
+"""How a scene is marked in pictures: what share of a ray lies in each part."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
 import torch
-from nerfstudio.utils.colormaps import apply_float_colormap
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from nerfseg_plugins.isrf.edits import labels_at
 from nerfseg_plugins.isrf.solid import VoxelSet
 from nerfseg_plugins.scene.colors import palette
 
-GREY = 0.5
-"""Of what has no colour."""
 TINT = 0.6
 """Share of the marking colour in what is marked."""
 SEED_COLOR = (1.0, 1.0, 0.2)
@@ -67,18 +63,3 @@ def mark(
         share = TINT * shares_of(positions, weights, [seed])
         colors = torch.lerp(colors, colors.new_tensor(SEED_COLOR).expand_as(colors), share.to(colors))
     return Marks(shares, ids_of(shares), colors)
-
-
-def likeness_colors(features: Tensor, query: Optional[Tensor], met: Tensor) -> Tensor:
-    """Colours (R, 3) of the cosine to the nearest of a query, blue to red.
-
-    Args:
-        features: (R, C) of unit length.
-        query: (K, C) of any length; None or K = 0 makes all grey.
-        met: (R, 1) bool, the rays that meet something; the others are grey.
-    """
-    grey = features.new_full((len(features), 3), GREY)
-    if query is None or not len(query):
-        return grey
-    cosine = (features.detach() @ normalize(query.to(features), dim=-1).T).amax(dim=-1, keepdim=True)
-    return torch.where(met, apply_float_colormap(cosine.clamp(0, 1), "turbo").to(grey), grey)

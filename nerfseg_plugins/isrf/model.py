@@ -17,13 +17,14 @@ from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.isrf.cache import CacheConfig, VoxelCache, build_cache
 from nerfseg_plugins.isrf.edit_file import load_edits
 from nerfseg_plugins.isrf.edits import DensityFn, Edit, edited_density, edited_field, hides_the_rest
-from nerfseg_plugins.isrf.marks import ids_of, likeness_colors, mark, shares_of
+from nerfseg_plugins.isrf.marks import ids_of, mark, shares_of
 from nerfseg_plugins.isrf.panel import SegmentPanel
 from nerfseg_plugins.isrf.solid import VoxelSet
 from nerfseg_plugins.scene.colors import BACKGROUND_COLOR
 from nerfseg_plugins.scene.feature_model import MIN_ACCUMULATION, FeatureModel
 from nerfseg_plugins.scene.fingerprint import fingerprint
 from nerfseg_plugins.scene.head_model import FrozenSamples, HeadModelConfig, ShownField
+from nerfseg_plugins.scene.likeness import likeness_colors
 
 
 @dataclass

@@ -1,37 +1,22 @@
 """The viewer's panel of isrf: strokes drawn in the scene select a part of it, and something is done to that part."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from threading import RLock
 from typing import Any, Optional
 
-from nerfstudio.viewer.viewer_elements import ViewerClick, ViewerRectSelect
 from torch import nn
 
 from nerfseg_plugins.isrf import controls
 from nerfseg_plugins.isrf.controls import Controls
-from nerfseg_plugins.isrf.drawing import Click, brush_rays, rectangle_rays
 from nerfseg_plugins.isrf.interaction import Interaction, describe
 from nerfseg_plugins.isrf.select_config import SelectConfig
-from nerfseg_plugins.isrf.viewer_access import StrokeAccess
 from nerfseg_plugins.isrf.workbench import Workbench
 from nerfseg_plugins.scene.elements import ViewerAttachment, plain
 from nerfseg_plugins.scene.jobs import Jobs, told
+from nerfseg_plugins.scene.stroke_access import NEGATIVE, POSITIVE, StrokeAccess
+from nerfseg_plugins.scene.stroke_tool import Ink
 
 LOOKED_THROUGH = ("rgb", "not set")
 """Outputs that give way to the one that shows what is selected."""
-
-
-@dataclass(frozen=True)
-class Pending:
-    """A stroke that is being drawn."""
-
-    positive: bool
-    joined: bool
-    """Whether its clicks are joined by lines."""
-    radius: float
-    """Of the brush, pixels."""
-    clicks: tuple[Click, ...] = ()
 
 
 class SegmentPanel(nn.Module):
@@ -47,8 +32,6 @@ class SegmentPanel(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        self._pending: Optional[Pending] = None
-        self._lock = RLock()  # of what is being drawn; whoever holds it waits for nothing
         self._controls = Controls(model.num_train_data)
         self.jobs = Jobs()
         self.elements = self._controls.all
@@ -65,13 +48,8 @@ class SegmentPanel(nn.Module):
     def _wire(self) -> None:
         """Give the elements their callbacks."""
         own, bench = self._controls, self._bench
-        for element, at_once in (
-            (own.view, self._on_view),
-            (own.resolution, self._on_resolution),
-            (own.draw, self._on_draw),
-            (own.finish, self._on_finish),
-            (own.drop, self._on_drop),
-        ):
+        own.pen.wire(self._access, self._say, self._ink)
+        for element, at_once in ((own.view, self._on_view), (own.resolution, self._on_resolution)):
             element.cb_hook = self._now(at_once)
         for element, step in (
             (own.original, lambda: ""),
@@ -101,18 +79,9 @@ class SegmentPanel(nn.Module):
         """Show a text of our own making; what comes from elsewhere goes through `plain`."""
         self._controls.status.content = text
 
-    def _now(self, work: Callable[[], None]) -> Callable[[Any], None]:
-        """A callback that does something at once; where it fails, the camera can be turned again."""
-
-        def callback(_: Any) -> None:
-            done = False
-            try:
-                done = told(lambda: work() or "", self._say)
-            finally:
-                if not done:
-                    self._disarm()
-
-        return callback
+    def _now(self, work: Callable[[], None]) -> Callable[[Any], object]:
+        """A callback that does something at once."""
+        return lambda _: told(lambda: work() or "", self._say)
 
     def _later(self, step: Callable[[], str]) -> Callable[[Any], None]:
         """A callback that has something done, and shown, after all that was asked for before."""
@@ -163,62 +132,13 @@ class SegmentPanel(nn.Module):
         own = self._controls
         return self._marked(self._bench.select(config, own.cache_config(), float(own.alpha.value)))
 
-    # Drawing ---------------------------------------------------------------------------------------------------------
-
-    def _on_draw(self) -> None:
-        own = self._controls
-        positive, tool = own.positive, own.tool.value
-        self._disarm()
-        with self._lock:
-            self._pending = Pending(positive, tool == controls.LINE, float(own.radius.value))
-        if tool == controls.RECTANGLE:
-            self._access.listen("rect-select", lambda event: self._now(lambda: self._on_rectangle(event))(event))
-            self._say("Drag a rectangle in the scene")
-        else:
-            self._access.listen("click", lambda event: self._now(lambda: self._on_click(event))(event))
-            self._say("Click along the thing in the scene, then press **Finish stroke**")
-        own.finish.set_disabled(tool == controls.RECTANGLE)
-        own.drop.set_disabled(False)
-        own.draw.set_disabled(True)
-
-    def _disarm(self) -> Optional[Pending]:
-        """Let the camera be turned again; returns the stroke that was being drawn."""
-        with self._lock:
-            found, self._pending = self._pending, None
-        try:
-            self._access.stop_listening()
-        finally:
-            own = self._controls
-            own.finish.set_disabled(True)
-            own.drop.set_disabled(True)
-            own.draw.set_disabled(False)
-            self._access.mark_clicks([], True, 0)
-        return found
-
-    def _on_click(self, event: ViewerClick) -> None:
-        with self._lock:
-            if self._pending is None:  # it came late
-                return
-            click = Click(tuple(event.origin), tuple(event.direction))
-            self._pending = replace(self._pending, clicks=(*self._pending.clicks, click))
-            self._access.mark_clicks(list(self._pending.clicks), self._pending.positive, self._pending.radius)
-            self._say(f"{len(self._pending.clicks)} clicks; **Finish stroke** when it is done")
-
-    def _on_rectangle(self, event: ViewerRectSelect) -> None:
-        pending = self._disarm()
-        if pending is not None:
-            rays = rectangle_rays(self._access.camera(), event.min_bounds, event.max_bounds)
-            self._later(lambda: self._bench.stroke(pending.positive, rays))(event)
-
-    def _on_finish(self) -> None:
-        pending, pixel = self._disarm(), self._access.pixel
-        if pending is not None:
-            rays = brush_rays(pending.clicks, pixel, pending.radius, pending.joined)
-            self._later(lambda: self._bench.stroke(pending.positive, rays))(None)
-
-    def _on_drop(self) -> None:
-        self._disarm()
-        self._say("Dropped the stroke")
+    def _ink(self) -> Ink:
+        """What the next stroke is of."""
+        positive = self._controls.positive
+        return Ink(
+            POSITIVE if positive else NEGATIVE,
+            lambda rays: self._later(lambda: self._bench.stroke(positive, rays))(None),
+        )
 
     # Results ---------------------------------------------------------------------------------------------------------
 

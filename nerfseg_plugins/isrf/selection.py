@@ -9,10 +9,10 @@ from scipy import ndimage
 from torch import Tensor
 
 from nerfseg_plugins.errors import InputError
+from nerfseg_plugins.features.queries import centroids, squared_distance
 from nerfseg_plugins.isrf.cache import VoxelCache
 from nerfseg_plugins.isrf.growing import Kernel, grow
 from nerfseg_plugins.isrf.lifting import StrokePoints
-from nerfseg_plugins.isrf.queries import centroids, squared_distance
 from nerfseg_plugins.isrf.select_config import SelectConfig
 from nerfseg_plugins.isrf.solid import VoxelSet
 from nerfseg_plugins.isrf.voxels import CHUNK, find, neighbours, offsets

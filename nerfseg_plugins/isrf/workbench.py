@@ -10,23 +10,24 @@ from torch import Tensor
 
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.features.find import find_features
+from nerfseg_plugins.features.queries import centroids
 from nerfseg_plugins.isrf.cache import CacheConfig, VoxelCache
-from nerfseg_plugins.isrf.drawing import Rays
 from nerfseg_plugins.isrf.edit_file import checked_name, load_edits, save_edits, write_run_with_edit
 from nerfseg_plugins.isrf.edits import Action
 from nerfseg_plugins.isrf.growing import Kernel, grow
-from nerfseg_plugins.isrf.interaction import DrawnStroke, History, Interaction, Shown, alpha_of
+from nerfseg_plugins.isrf.interaction import DrawnStroke, Interaction, Shown, alpha_of
 from nerfseg_plugins.isrf.kept import kept_voxels
 from nerfseg_plugins.isrf.lifting import lift
 from nerfseg_plugins.isrf.make_edit import Color, Vector, make_edit
-from nerfseg_plugins.isrf.queries import centroids
 from nerfseg_plugins.isrf.select_config import SelectConfig
 from nerfseg_plugins.isrf.selection import select, solid
 from nerfseg_plugins.isrf.solid import VoxelSet
-from nerfseg_plugins.isrf.viewer_access import StrokeAccess
 from nerfseg_plugins.isrf.words import points_of_words
+from nerfseg_plugins.scene.drawing import Rays
 from nerfseg_plugins.scene.fingerprint import fingerprint
 from nerfseg_plugins.scene.frames import frame_transform
+from nerfseg_plugins.scene.history import History
+from nerfseg_plugins.scene.stroke_access import NEGATIVE, POSITIVE, StrokeAccess
 
 MAX_STEPS = 1000
 """Growing ends after so many steps."""
@@ -50,7 +51,7 @@ class Workbench:
         self._model = weakref.ref(model)
         self._access = access
         self._doing = doing
-        self._history = History()
+        self._history = History(Interaction())
         self._kept: Optional[tuple[CacheConfig, VoxelCache]] = None
         self._solid: Optional[tuple[Tensor, VoxelSet]] = None  # the last one: it is shown, edited, shown again
 
@@ -273,7 +274,9 @@ class Workbench:
             model.query = None if original else state.query
         for positive, name in ((True, "positive"), (False, "negative")):
             marks = [] if original else [own.marks() for own in state.strokes if own.positive == positive]
-            self._access.mark(name, torch.cat(marks) if marks else torch.empty(0, 3), positive)
+            self._access.mark(
+                name, torch.cat(marks) if marks else torch.empty(0, 3), POSITIVE if positive else NEGATIVE
+            )
         self._access.render()
 
 

@@ -16,10 +16,10 @@ from nerfseg_plugins.cli.segment import Segment
 from nerfseg_plugins.cli.segment_strokes import drawn, lift_strokes, views_of
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.isrf.kept import VOXELS
-from nerfseg_plugins.isrf.stroke_files import Drawing, read_strokes, write_strokes
-from nerfseg_plugins.isrf.strokes import polyline_inside
 from nerfseg_plugins.scene.run import Run, load_run, render_views
 from nerfseg_plugins.segments.masks import read_ids
+from nerfseg_plugins.segments.stroke_files import Drawing, read_strokes, write_strokes
+from nerfseg_plugins.segments.strokes import polyline_inside
 
 VIEW = 2
 RESOLUTION = "48"

@@ -14,7 +14,7 @@ from nerfseg_plugins.cli.segment_output import fitted, overview_views, shares_in
 from nerfseg_plugins.cli.segment_strokes import StrokeOptions, drawn
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.isrf.make_edit import in_scene_frame, rigid_motion
-from nerfseg_plugins.isrf.strokes import Views
+from nerfseg_plugins.segments.strokes import Views
 
 VIEWS = Views([Path("0000.png"), Path("0001.png")], [(12, 16), (12, 16)])
 

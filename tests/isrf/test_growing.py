@@ -129,7 +129,7 @@ def test_a_sigma_that_divides_by_nothing_is_refused(name: str, value: float):
 
 
 def test_the_dense_seed_is_that_of_the_voxels():
-    from nerfseg_plugins.isrf.queries import squared_distance
+    from nerfseg_plugins.features.queries import squared_distance
 
     cache = random_cache(5)
     queries = unit([1, 0, 0, 0, 0, 1], [0, 1, 0, -1, 0, 0])

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.isrf.cache import VoxelCache
 from nerfseg_plugins.isrf.edits import Edit
-from nerfseg_plugins.isrf.interaction import MAX_UNDO, DrawnStroke, History, Interaction, alpha_of, describe
+from nerfseg_plugins.isrf.interaction import DrawnStroke, Interaction, alpha_of, describe
 from nerfseg_plugins.isrf.lifting import StrokePoints
 from nerfseg_plugins.isrf.make_edit import make_edit
 from nerfseg_plugins.isrf.solid import VoxelSet
@@ -110,34 +110,11 @@ def test_the_colours_of_an_object():
         (lambda: Interaction().combined(), "positive buffer is empty"),
         (lambda: Interaction().colors(), "nothing is selected"),
         (lambda: Interaction().on(CACHE).with_region(mask()).colors(), "region is empty"),
-        (lambda: History().undone(), "nothing left to undo"),
     ],
 )
 def test_what_cannot_be_done_is_said(action, says):
     with pytest.raises(InputError, match=says):
         action()
-
-
-# Undo ----------------------------------------------------------------------------------------------------------------
-
-
-def test_undo_goes_back_step_by_step():
-    first = History().then(Interaction().with_stroke(stroke(True, 1)))
-    second = first.then(first.now.on(CACHE).with_region(mask(1)))
-    assert second.then(second.now) is second, "a step that changes nothing is none"
-    assert second.undone().now is first.now and second.undone().undone().now.strokes == ()
-    assert second.undone().then(second.now).undone().now is first.now
-
-
-def test_undo_forgets_what_is_too_long_ago():
-    history = History()
-    for _ in range(MAX_UNDO + 5):
-        history = history.then(history.now.with_stroke(stroke(True, 1)))
-    for _ in range(MAX_UNDO):
-        history = history.undone()
-    assert len(history.now.strokes) == 5
-    with pytest.raises(InputError, match="undo"):
-        history.undone()
 
 
 # Edits ---------------------------------------------------------------------------------------------------------------

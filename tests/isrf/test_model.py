@@ -7,11 +7,12 @@ from nerfstudio.utils.colormaps import ColormapOptions, apply_colormap
 
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.isrf.edits import Edit
-from nerfseg_plugins.isrf.marks import GREY, SEED_COLOR, TINT
+from nerfseg_plugins.isrf.marks import SEED_COLOR, TINT
 from nerfseg_plugins.isrf.solid import VoxelSet
 from nerfseg_plugins.isrf.voxels import VoxelGrid
 from nerfseg_plugins.scene.colors import palette
 from nerfseg_plugins.scene.head_model import FrozenSamples
+from nerfseg_plugins.scene.likeness import GREY
 from nerfseg_plugins.scene.run import load_run, render_views
 
 from .boxes import BLUE, FRONT, GLOSSY, GRID, MIDDLE, RED, WALL, box_model, cast, voxels_of

@@ -20,10 +20,10 @@ from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO, Viewer
 from torch import nn
 from viser import GuiEvent, ScenePointerEvent
 
-from nerfseg_plugins.isrf import panel as panel_module
 from nerfseg_plugins.isrf.cache import CacheConfig
-from nerfseg_plugins.isrf.viewer_access import NEGATIVE, POSITIVE
+from nerfseg_plugins.scene import stroke_tool
 from nerfseg_plugins.scene.run import load_run
+from nerfseg_plugins.scene.stroke_access import NEGATIVE, POSITIVE
 from nerfseg_plugins.scene.viewing import placed
 
 from .boxes import box_model
@@ -86,7 +86,7 @@ def panel(served: Viewer) -> Iterator[Any]:
     yield found
     assert found.jobs.wait(20)
     if listens(served):
-        fire(found._controls.drop)
+        fire(found._controls.pen.drop)
     for name, element in inputs(found).items():
         element.gui_handle._impl.value = before[name]
 
@@ -104,7 +104,7 @@ def own(panel: Any) -> Any:
 
 def inputs(panel: Any) -> dict[str, Any]:
     """The controls that have values."""
-    found = vars(panel._controls)
+    found = {**vars(panel._controls), **vars(panel._controls.pen)}
     return {name: element for name, element in found.items() if hasattr(element, "default_value")}
 
 
@@ -120,7 +120,8 @@ def fire(element: Any, value: Any = None) -> None:
 def press(panel: Any, *names: str) -> str:
     """Press buttons, wait for what they do, and return what the panel says."""
     for name in names:
-        fire(getattr(panel._controls, name))
+        own = panel._controls
+        fire(own.pen.finish if name == "finish" else getattr(own, name))
         assert panel.jobs.wait(20)
     return panel._controls.status.content
 
@@ -137,7 +138,7 @@ def draw(panel: Any, viewer: Viewer, *directions: tuple[float, float, float], po
     """Draw a stroke; returns what the panel says."""
     own = panel._controls
     own.polarity.gui_handle._impl.value = own.polarity.options[0 if positive else 1]
-    fire(own.draw)
+    fire(own.pen.draw)
     for direction in directions:
         send(viewer, "click", direction)
     return press(panel, "finish")
@@ -227,13 +228,13 @@ def test_the_resolution_is_that_of_the_training_views_divided(panel, own, served
 
 
 def test_a_line_is_what_lies_under_the_brush_from_click_to_click(panel, own, served):
-    fire(own.draw)
-    assert listens(served) and own.draw.gui_handle.disabled and not own.finish.gui_handle.disabled
+    fire(own.pen.draw)
+    assert listens(served) and own.pen.draw.gui_handle.disabled and not own.pen.finish.gui_handle.disabled
     send(served, "click", (1.0, -0.1, 0.0))
     send(served, "click", (1.0, 0.1, 0.0))
     assert panel._access._drawn.keys() == {"clicks"} and "2 clicks" in own.status.content
     said = press(panel, "finish")
-    assert not listens(served) and not own.draw.gui_handle.disabled and own.finish.gui_handle.disabled
+    assert not listens(served) and not own.pen.draw.gui_handle.disabled and own.pen.finish.gui_handle.disabled
     assert said.startswith("Positive stroke: ") and panel._access._drawn.keys() == {"positive"}
     (stroke,) = panel.state.strokes
     assert stroke.positive and (stroke.points.features[:, RED] > 0.99).all()
@@ -250,8 +251,8 @@ def test_single_clicks_are_not_joined_and_negative_ones_are_red(panel, own, serv
     drawn = []
     scene = served.viser_server.scene
     monkeypatch.setattr(scene, "add_point_cloud", lambda name, points, color, **_: drawn.append((name, color, points)))
-    own.tool.gui_handle._impl.value = own.tool.options[1]
-    own.radius.gui_handle._impl.value = 0.0
+    own.pen.tool.gui_handle._impl.value = own.pen.tool.options[1]
+    own.pen.radius.gui_handle._impl.value = 0.0
     draw(panel, served, (1.0, -0.1, 0.0), (1.0, 0.1, 0.0), positive=False)
     assert len(panel.state.points(False)) == 2 and panel.state.points(True) is None
     assert [(name, color) for name, color, _ in drawn] == [("/segment/clicks", NEGATIVE)] * 2 + [
@@ -263,9 +264,9 @@ def test_single_clicks_are_not_joined_and_negative_ones_are_red(panel, own, serv
 
 
 def test_a_rectangle_is_everything_in_it_as_one_looks_now(panel, own, served, client):
-    own.tool.gui_handle._impl.value = own.tool.options[2]
-    fire(own.draw)
-    assert own.finish.gui_handle.disabled, "a rectangle is finished when it is drawn"
+    own.pen.tool.gui_handle._impl.value = own.pen.tool.options[2]
+    fire(own.pen.draw)
+    assert own.pen.finish.gui_handle.disabled, "a rectangle is finished when it is drawn"
     send(served, "rect-select", None, ((0.45, 0.4), (0.55, 0.5)))
     assert not listens(served) and panel.jobs.wait(20)
     (stroke,) = panel.state.strokes
@@ -276,11 +277,11 @@ def test_a_rectangle_is_everything_in_it_as_one_looks_now(panel, own, served, cl
 
 
 def test_a_dropped_stroke_leaves_nothing(panel, own, served):
-    fire(own.draw)
+    fire(own.pen.draw)
     send(served, "click", AT_RED)
-    fire(own.drop)
+    fire(own.pen.drop)
     assert not listens(served) and not panel.state.strokes and not panel._access._drawn
-    assert own.drop.gui_handle.disabled and "Dropped" in own.status.content
+    assert own.pen.drop.gui_handle.disabled and "Dropped" in own.status.content
 
 
 def test_clear_strokes_takes_their_marks_away(panel, served):
@@ -301,12 +302,12 @@ def test_clear_strokes_takes_their_marks_away(panel, served):
 def test_strokes_that_cannot_be_meant_are_said_and_the_camera_is_free(panel, own, served, directions, says):
     said = draw(panel, served, *directions)
     assert said.startswith("**Not done:**") and says in said
-    assert not listens(served) and not panel.state.strokes and not own.draw.gui_handle.disabled
+    assert not listens(served) and not panel.state.strokes and not own.pen.draw.gui_handle.disabled
 
 
 def test_a_rectangle_without_a_browser_is_said_and_the_camera_is_free(panel, own, served):
-    own.tool.gui_handle._impl.value = own.tool.options[2]
-    fire(own.draw)
+    own.pen.tool.gui_handle._impl.value = own.pen.tool.options[2]
+    fire(own.pen.draw)
     send(served, "rect-select", None, ((0.4, 0.4), (0.6, 0.6)))
     assert "no browser looks" in own.status.content and not listens(served)
 
@@ -315,18 +316,18 @@ def test_a_failure_while_drawing_is_said_and_raised_and_the_camera_is_free(panel
     def broken(*_: Any) -> None:
         raise RuntimeError("a bug")
 
-    fire(own.draw)
-    monkeypatch.setattr(panel_module, "brush_rays", broken)
+    fire(own.pen.draw)
+    monkeypatch.setattr(stroke_tool, "brush_rays", broken)
     send(served, "click", AT_RED)
     with pytest.raises(RuntimeError, match="a bug"):
-        fire(own.finish)
+        fire(own.pen.finish)
     assert not listens(served) and "**Failed** (RuntimeError)" in own.status.content
 
 
 def test_drawing_again_begins_anew(panel, own, served):
-    fire(own.draw)
+    fire(own.pen.draw)
     send(served, "click", AT_WALL)
-    fire(own.draw)
+    fire(own.pen.draw)
     send(served, "click", AT_RED)
     press(panel, "finish")
     assert (panel.state.points(True).features[:, RED] > 0.99).all() and not listens(served)
@@ -470,9 +471,9 @@ def test_display_original_shows_the_scene_as_it_was_trained(panel, own, served, 
 
 def test_no_callback_waits_for_a_rendering_and_no_rendering_meets_a_change(panel, own, served, model):
     with served.train_lock:  # as a rendering holds it
-        fire(own.draw)
+        fire(own.pen.draw)
         send(served, "click", AT_RED)
-        fire(own.finish)
+        fire(own.pen.finish)
         fire(own.segment)
         assert not panel.jobs.wait(0.05) and not panel.state.strokes and model.selected is None
     assert panel.jobs.wait(20) and model.selected is not None
@@ -575,7 +576,7 @@ def test_what_is_saved_is_shown_again_by_its_own_config_and_by_load(run_copy):
         own, access = panel._controls, panel._access
         assert own.saved.options == ["no saved edit"]
         pose = access.cameras.camera_to_worlds[0]
-        fire(own.draw)
+        fire(own.pen.draw)
         access._control.viser_server.scene._scene_pointer_cb(
             ScenePointerEvent(
                 None,  # type: ignore[arg-type]

@@ -7,7 +7,8 @@ import torch
 from nerfstudio.cameras.cameras import Cameras
 
 from nerfseg_plugins.errors import InputError
-from nerfseg_plugins.isrf.drawing import MAX_RAYS, Click, Rays, brush_rays, pixel_size, rectangle_rays
+from nerfseg_plugins.scene.drawing import MAX_RAYS, Click, Rays, brush_rays, pixel_size, rectangle_rays
+from nerfseg_plugins.segments.strokes import stamp_points, stamp_polyline
 
 PIXEL = 0.01
 ORIGIN = (1.0, 2.0, 3.0)
@@ -28,21 +29,21 @@ def test_a_pixel_of_a_camera_that_sees_90_degrees():
 
 
 def test_a_click_with_the_finest_brush_is_the_ray_through_it():
-    rays = brush_rays([click(20, 5)], PIXEL, 0, joined=True)
+    rays = brush_rays([click(20, 5)], PIXEL, 0, stamp_polyline)
     assert rays.origins.tolist() == [list(ORIGIN)]
     assert rays.directions.norm(dim=-1) == pytest.approx(1)
     assert (across(rays) - torch.tensor([20.0, 5.0])).norm() < 1
 
 
 def test_a_brush_of_radius_3_marks_29_pixels_around_a_click():
-    rays = brush_rays([click(0)], PIXEL, 3, joined=True)
+    rays = brush_rays([click(0)], PIXEL, 3, stamp_polyline)
     assert len(rays) == 29 and across(rays).norm(dim=-1).max() == pytest.approx(3, abs=0.75)
     assert across(rays).mean(dim=0).norm() < 0.75
 
 
 def test_clicks_are_joined_or_not():
     clicks = [click(-20), click(20), click(20, 30)]
-    line, points = (brush_rays(clicks, PIXEL, 0, joined) for joined in (True, False))
+    line, points = (brush_rays(clicks, PIXEL, 0, stamp) for stamp in (stamp_polyline, stamp_points))
     assert len(points) == 3 and len(line) == pytest.approx(70, abs=8)
     steps = torch.cdist(across(line), across(line)).fill_diagonal_(torch.inf).amin(dim=0)
     assert steps.max() < 1.6  # no gap
@@ -53,13 +54,13 @@ def test_clicks_are_joined_or_not():
 
 def test_clicks_from_different_places_are_not_joined():
     clicks = [click(-20), click(20), click(0, 0, (5.0, 5.0, 5.0))]
-    rays = brush_rays(clicks, PIXEL, 0, joined=True)
+    rays = brush_rays(clicks, PIXEL, 0, stamp_polyline)
     elsewhere = rays.origins[:, 0] == 5
     assert int(elsewhere.sum()) == 1 and int((~elsewhere).sum()) == pytest.approx(41, abs=2)
 
 
 def test_very_many_rays_are_thinned_from_end_to_end():
-    rays = brush_rays([click(-60), click(60)], PIXEL, 30, joined=True)
+    rays = brush_rays([click(-60), click(60)], PIXEL, 30, stamp_polyline)
     assert len(rays) == MAX_RAYS
     assert across(rays)[:, 0].min() < -85 and across(rays)[:, 0].max() > 85
     few = Rays(rays.origins[:5], rays.directions[:5])
@@ -78,12 +79,12 @@ def test_very_many_rays_are_thinned_from_end_to_end():
 )
 def test_what_cannot_be_drawn(clicks, says):
     with pytest.raises(InputError, match=says):
-        brush_rays(clicks, PIXEL, 3, joined=True)
+        brush_rays(clicks, PIXEL, 3, stamp_polyline)
 
 
 def test_a_negative_radius_is_refused():
     with pytest.raises(InputError, match="radius -1"):
-        brush_rays([click(0)], PIXEL, -1, joined=True)
+        brush_rays([click(0)], PIXEL, -1, stamp_polyline)
 
 
 CAMERA = Cameras(torch.eye(4)[None, :3], fx=10.0, fy=10.0, cx=5.0, cy=4.0, width=10, height=8)

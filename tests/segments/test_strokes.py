@@ -12,8 +12,8 @@ from scipy import ndimage
 from skimage.draw import disk, line
 
 from nerfseg_plugins.errors import InputError
-from nerfseg_plugins.isrf.stroke_files import Drawing, read_marks, read_strokes, write_strokes
-from nerfseg_plugins.isrf.strokes import (
+from nerfseg_plugins.segments.stroke_files import Drawing, read_marks, read_strokes, write_strokes
+from nerfseg_plugins.segments.strokes import (
     Stroke,
     Views,
     check_strokes,

@@ -1,6 +1,7 @@
 """Centroids and distances, against scikit-learn and by hand."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,9 +10,12 @@ from sklearn.cluster import KMeans
 from torch.nn.functional import normalize
 
 from nerfseg_plugins.errors import InputError
-from nerfseg_plugins.isrf.queries import centroids, squared_distance
+from nerfseg_plugins.features.queries import centroids, squared_distance
 
-from .caches import unit
+
+def unit(*features: Any) -> torch.Tensor:
+    """Vectors of length 1 along the last axis."""
+    return normalize(torch.tensor(features, dtype=torch.float32), dim=-1)
 
 
 def clusters(count: int = 4, each: int = 30, spread: float = 0.05, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.files import inside, read_json, write_json
-from nerfseg_plugins.isrf.strokes import Point, Size, Stroke, Views, fill_rectangle, stamp_points, stamp_polyline
+from nerfseg_plugins.segments.strokes import Point, Size, Stroke, Views, fill_rectangle, stamp_points, stamp_polyline
 
 RADIUS = 3.0
 """Radius of the brush in pixels where none is given: 7 pixels across, as in the original implementation."""

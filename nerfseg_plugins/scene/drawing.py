@@ -5,7 +5,7 @@ strokes are drawn there, with the brush of strokes in photos, and become rays ag
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -16,7 +16,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from nerfseg_plugins.errors import InputError
-from nerfseg_plugins.isrf.strokes import fill_rectangle, stamp_points, stamp_polyline
+
+Stamp = Callable[[Sequence[tuple[float, float]], float, tuple[int, int]], np.ndarray]
+"""Draws a round brush: (x, y) of places, its radius in pixels and a picture's (height, width) -> the pixels (P, 2) that
+it marks, row and column; see `segments.strokes`."""
 
 MAX_RAYS = 4096
 """A stroke of more rays is thinned: features beside each other say the same."""
@@ -59,7 +62,7 @@ def pixel_size(fov: float, height: int) -> float:
     return 2 * math.tan(fov / 2) / height
 
 
-def brush_rays(clicks: Sequence[Click], pixel: float, radius: float, joined: bool) -> Rays:
+def brush_rays(clicks: Sequence[Click], pixel: float, radius: float, stamp: Stamp) -> Rays:
     """The rays through the pixels that a round brush marks.
 
     Args:
@@ -67,7 +70,7 @@ def brush_rays(clicks: Sequence[Click], pixel: float, radius: float, joined: boo
             the camera moves.
         pixel: side of a pixel on the plane at distance 1 from the camera.
         radius: of the brush in pixels.
-        joined: whether the brush is drawn from click to click, or only stamped on each.
+        stamp: draws the brush, from click to click or on each.
 
     Returns:
         One ray for each pixel; thinned where they are very many.
@@ -79,11 +82,11 @@ def brush_rays(clicks: Sequence[Click], pixel: float, radius: float, joined: boo
     if not clicks:
         raise InputError("nothing was drawn; click on a thing in the scene first")
     strokes = [list(group) for _, group in groupby(clicks, key=lambda click: click.origin)]
-    parts = [_brush_at(stroke, pixel, radius, joined) for stroke in strokes]
+    parts = [_brush_at(stroke, pixel, radius, stamp) for stroke in strokes]
     return Rays(torch.cat([part.origins for part in parts]), torch.cat([part.directions for part in parts])).thinned()
 
 
-def _brush_at(clicks: Sequence[Click], pixel: float, radius: float, joined: bool) -> Rays:
+def _brush_at(clicks: Sequence[Click], pixel: float, radius: float, stamp: Stamp) -> Rays:
     """`brush_rays` of clicks with one origin."""
     numbers = torch.tensor([[*click.origin, *click.direction] for click in clicks], dtype=torch.float64)
     directions = normalize(numbers[:, 3:], dim=-1)
@@ -99,7 +102,6 @@ def _brush_at(clicks: Sequence[Click], pixel: float, radius: float, joined: bool
     corner = np.floor(places.min(axis=0)) - math.ceil(radius) - 1
     width, height = (np.ceil(places.max(axis=0)) + math.ceil(radius) + 2 - corner).astype(int)
     points = [(float(x), float(y)) for x, y in places - corner]
-    stamp = stamp_polyline if joined else stamp_points
     pixels = stamp(points, radius, (int(height), int(width)))[:, ::-1] + corner
     marked = normalize(forward + torch.from_numpy(pixels * pixel) @ axes, dim=-1)
     return Rays(numbers[:1, :3].float().expand(len(marked), 3), marked.float())
@@ -123,10 +125,11 @@ def rectangle_rays(camera: Cameras, low: Sequence[float], high: Sequence[float])
     height, width = int(camera.height), int(camera.width)
     corners = np.clip(np.array([low, high], np.float64), 0, 1) * [width, height] - 0.5
     corners = np.clip(corners, 0, [width - 1, height - 1])
-    pixels = fill_rectangle(corners.ravel().tolist(), (height, width))
-    if not len(pixels):
+    (left, top), (right, bottom) = np.ceil(corners.min(axis=0)), np.floor(corners.max(axis=0))
+    rows, columns = np.mgrid[int(top) : int(bottom) + 1, int(left) : int(right) + 1]
+    if not rows.size:
         raise InputError("the rectangle is too small to hold a pixel; draw a larger one")
-    chosen = torch.from_numpy(pixels)
+    chosen = torch.from_numpy(np.stack([rows.ravel(), columns.ravel()], axis=1))
     if len(chosen) > MAX_RAYS:
         chosen = chosen[torch.linspace(0, len(chosen) - 1, MAX_RAYS, dtype=torch.float64).round().long()]
     bundle = camera.generate_rays(camera_indices=0, coords=chosen.float() + 0.5)
