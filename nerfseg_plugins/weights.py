@@ -73,6 +73,28 @@ def load_weights(path: Path, source: str) -> dict[str, Any]:
     Raises:
         InputError: the file is damaged or holds something else.
     """
+    state = _read(path, source)
+    state = state.get("model", state) if isinstance(state, dict) else state
+    if not _is_state(state):
+        raise InputError(f"{path} holds no state dict; save model.state_dict() of {source} there")
+    return state
+
+
+def load_states(path: Path, source: str) -> dict[str, dict[str, "Tensor"]]:
+    """The state dicts of several networks by name, from one `.pth` or `.pt` file; what else it holds is left out.
+
+    Raises:
+        InputError: the file is damaged or holds no such.
+    """
+    found = _read(path, source)
+    states = {name: state for name, state in found.items() if _is_state(state)} if isinstance(found, dict) else {}
+    if not states:
+        raise InputError(f"{path} holds no networks by name, so it is no checkpoint of {source}; give the right file")
+    return states
+
+
+def _read(path: Path, source: str) -> Any:
+    """What a file of weights holds; a pickle may hold tensors and plain containers alone."""
     import torch
 
     try:
@@ -80,16 +102,18 @@ def load_weights(path: Path, source: str) -> dict[str, Any]:
             from safetensors.torch import load_file  # pyright: ignore[reportMissingImports]
 
             return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen kinds for a bad file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"{path} is no readable checkpoint of {source} ({reason}); download or save it again"
         ) from error
-    state = state.get("model", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise InputError(f"{path} holds no state dict; save model.state_dict() of {source} there")
-    return state
+
+
+def _is_state(found: Any) -> bool:
+    import torch
+
+    return isinstance(found, dict) and all(isinstance(value, torch.Tensor) for value in found.values())
 
 
 def state_of(path: Path, name: str, prefix: Optional[str] = None) -> dict[str, "Tensor"]:

@@ -1,0 +1,207 @@
+"""`gsn`: GSN's second stage, 2D features of unseen scenes from those of their source views."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+import torch
+from nerfstudio.cameras.rays import RayBundle
+from torch import Tensor
+from torch.nn import Parameter
+from torch.nn.functional import normalize
+
+from nerfseg_plugins.errors import InputError
+from nerfseg_plugins.gsn.model import GntModel, GntModelConfig
+from nerfseg_plugins.gsn.published import read_published
+from nerfseg_plugins.gsn.semantic import SemanticHead
+from nerfseg_plugins.image_based.views import SceneViews, SourceViews
+from nerfseg_plugins.scene.colors import PCABasis
+from nerfseg_plugins.weights import load_into
+
+GREY = 0.5
+"""Colour of rays that meet nothing."""
+MIN_ACCUMULATION = 0.2
+"""A ray of which less is seen by any view meets nothing."""
+BASIS_VIEWS = 8
+"""Source views whose features the colours of features are fitted to."""
+
+
+@dataclass
+class GsnModelConfig(GntModelConfig):
+    """GNT with a head for features."""
+
+    _target: type = field(default_factory=lambda: GsnModel)
+    """target class to instantiate"""
+    feature_dim: int = 64
+    """Channels of the 2D features."""
+    rgb_weight: float = 0.1
+    """Weight of the colours' loss beside the features'."""
+    freeze_backbone: bool = False
+    """Whether the first stage's networks stay exactly as they are; the published ones learn on at a tenth of their
+    rates."""
+
+
+class GsnModel(GntModel):
+    """GNT's outputs, and per ray `features` (C) and `feature_colormap` (3).
+
+    In training `features` are what the loss sees; afterwards they have length 1, or 0 where a ray meets nothing, as the
+    2D features have, and colours are the main directions of the opened scene's 2D features: the same in all its views.
+    """
+
+    config: GsnModelConfig
+
+    def populate_modules(self) -> None:
+        """Build the networks."""
+        super().populate_modules()
+        config = self.config
+        self.semantics = SemanticHead(
+            config.width,
+            config.feature_dim,
+            dropout=config.dropout,
+            blend=config.color == "blend",
+            pool_unseen=config.pool_unseen,
+        )
+        self._basis: Optional[PCABasis] = None
+        if config.freeze_backbone:
+            self.trunk.requires_grad_(False)
+            self.encoder.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "GsnModel":
+        """Switch the mode; a frozen backbone keeps that of evaluation, without dropout."""
+        super().train(mode)
+        if self.config.freeze_backbone:
+            self.trunk.eval()
+            self.encoder.eval()
+        return self
+
+    def get_param_groups(self) -> dict[str, list[Parameter]]:
+        """Those of the first stage, and `semantics`."""
+        return {**super().get_param_groups(), "semantics": list(self.semantics.parameters())}
+
+    # Rendering --------------------------------------------------------------------------------------------------------
+
+    def open_scene(self, scene: Optional[SceneViews]) -> None:
+        """Render this scene from now on."""
+        super().open_scene(scene)
+        self._basis = None
+
+    def render(self, rays: RayBundle, views: SourceViews) -> dict[str, Tensor]:
+        """Colour, depth and features of B * R rays; see the class.
+
+        Raises:
+            InputError: the views have no features, or of another number of channels.
+        """
+        self.check_features(views)
+        rendered = self.run_trunk(rays, views, with_features=True)
+        outputs = self.outputs_of(rendered)
+        features = self.semantics(rendered.found, rendered.seen)
+        if self.training:
+            return {**outputs, "features": features}
+        met = outputs["accumulation"] >= MIN_ACCUMULATION
+        features = normalize(features, dim=-1) * met
+        return {**outputs, "features": features, "feature_colormap": self.feature_colors(features, met)}
+
+    def check_features(self, views: SourceViews) -> None:
+        """Refuse source views that the head cannot read.
+
+        Raises:
+            InputError: they have no features, or of another number of channels.
+        """
+        wanted = self.config.feature_dim
+        if views.features is None:
+            raise InputError(
+                "gsn renders features from those of the source views, but the scene has none; make them with: nerfseg "
+                "features --data SCENE"
+            )
+        if (found := views.features.shape[2]) != wanted:
+            raise InputError(
+                f"the source views' features have {found} channels, but this network was made for {wanted}; make "
+                f"them with: nerfseg features --channels {wanted}, or train with --pipeline.model.feature-dim {found}"
+            )
+
+    @torch.no_grad()
+    def feature_basis(self) -> Optional[PCABasis]:
+        """How features become colours: the main directions of those of some source views, spread over the scene.
+
+        None where no scene is open.
+        """
+        if self._basis is None and self.scene is not None:
+            total = len(self.scene.cameras)
+            chosen = sorted({round(index) for index in torch.linspace(0, total - 1, min(BASIS_VIEWS, total)).tolist()})
+            features = self.scene.take(chosen).features
+            if features is not None:
+                vectors = features.movedim(2, -1).reshape(-1, features.shape[2]).float()
+                self._basis = PCABasis.fit(vectors[vectors.any(dim=-1)])
+        return self._basis
+
+    def feature_colors(self, features: Tensor, met: Tensor) -> Tensor:
+        """Colours (..., 3) of features (..., C); grey where a ray has `met` (..., 1) nothing."""
+        basis = self.feature_basis()
+        grey = torch.full_like(features[..., :3], GREY)
+        return grey if basis is None else torch.where(met, basis.project(features), grey)
+
+    # Losses -----------------------------------------------------------------------------------------------------------
+
+    def get_loss_dict(
+        self, outputs: dict[str, Tensor], batch: dict[str, Any], metrics_dict: Optional[dict[str, Tensor]] = None
+    ) -> dict[str, Tensor]:
+        """Mean squared differences of colours, weighted, and of features where the target's describe anything."""
+        losses = super().get_loss_dict(outputs, batch, metrics_dict)
+        target, described = self._target(batch)
+        squares = (outputs["features"] - target).square() * described
+        losses["rgb_loss"] = self.config.rgb_weight * losses["rgb_loss"]
+        losses["feature_loss"] = squares.sum() / (described.sum() * target.shape[-1]).clamp_min(1)
+        return losses
+
+    def get_metrics_dict(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> dict[str, Tensor]:
+        """PSNR, and the mean cosine between rendered and 2D features."""
+        metrics = super().get_metrics_dict(outputs, batch)
+        if "features" in batch:
+            target, described = self._target(batch)
+            cosine = (normalize(outputs["features"].detach(), dim=-1) * target * described).sum()
+            metrics["feature_cosine"] = cosine / described.sum().clamp_min(1)
+        return metrics
+
+    def _target(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """2D features (R, C), and whether they say anything (R, 1)."""
+        if "features" not in batch:
+            raise InputError(
+                "gsn learns from 2D features, but a training scene has none; make them with: nerfseg features --data "
+                "SCENE"
+            )
+        target = batch["features"].to(self.device).float()
+        return target, target.any(dim=-1, keepdim=True)
+
+    # Weights ----------------------------------------------------------------------------------------------------------
+
+    def load_published(self, path: Path) -> None:
+        """Take the weights of a published checkpoint; one of the first stage leaves the head as it is.
+
+        Raises:
+            InputError: it is damaged, or of networks of other sizes.
+        """
+        super().load_published(path)
+        found = read_published(path)
+        if found.semantics is not None:
+            self.check_channels(found.semantics, "", path)
+            load_into(self.semantics, found.semantics, path, "the semantic head")
+
+    def check_channels(self, state: Mapping[str, Tensor], prefix: str, where: object) -> None:
+        """Refuse a state dict whose head has another number of channels.
+
+        Raises:
+            InputError: says which and how to go on.
+        """
+        weight = state.get(f"{prefix}feature_fc.weight")
+        if weight is not None and (found := weight.shape[0]) != self.config.feature_dim:
+            raise InputError(
+                f"{where} is of a network for features of {found} channels, but this one is made for "
+                f"{self.config.feature_dim}; pass --pipeline.model.feature-dim {found}, or make features of as many "
+                "channels"
+            )
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        """Say at once what torch would say in terms of shapes."""
+        self.check_channels(state_dict, f"{prefix}semantics.", "the checkpoint")
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)  # pyright: ignore[reportArgumentType]
