@@ -8,6 +8,7 @@ import functools
 import os
 import shutil
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nerfseg_plugins import train_ranks
 from nerfseg_plugins.errors import install_excepthook
 
 
@@ -29,6 +31,7 @@ def apply() -> None:
     gather_hash_corners_at_once()
     use_steady_pca_colors()
     provide_ffmpeg()
+    train_in_several_processes()
 
 
 def quieten_nerfstudio() -> None:
@@ -244,3 +247,49 @@ def provide_ffmpeg() -> None:
         link.unlink(missing_ok=True)  # a link left by an environment that is gone
         link.symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
     os.environ["PATH"] = f"{os.environ.get('PATH', '')}{os.pathsep}{folder}"
+
+
+def train_in_several_processes() -> None:
+    """Let `ns-train METHOD --machine.num-devices N` train on CPUs as on GPUs, and end in a sentence instead of a hang.
+
+    nerfstudio's worker insists on CUDA, and its pipelines name a GPU to torch wherever they are. What a GPU needs stays
+    as it is. `nerfstudio.scripts.train` is still being imported when this runs, so what it calls is replaced in torch.
+    """
+    spawn = torch.multiprocessing.spawn
+
+    @functools.wraps(spawn)
+    def start(fn: Callable[..., Any], args: tuple[Any, ...] = (), nprocs: int = 1, *rest: Any, **options: Any) -> Any:
+        if fn.__name__ == "_distributed_worker" and fn.__module__ in ("nerfstudio.scripts.train", "__main__"):
+            return train_ranks.start_ranks(train_rank, nprocs, *args)
+        return spawn(fn, args, nprocs, *rest, **options)
+
+    torch.multiprocessing.spawn = start
+    if torch.distributed.is_available():
+        name_no_gpu_on_cpus()
+
+
+def name_no_gpu_on_cpus() -> None:
+    """Let pipelines wrap a model that is on the CPU and wait for others without NCCL; torch refuses their arguments."""
+    from torch.nn.parallel import DistributedDataParallel
+
+    wrap, barrier = DistributedDataParallel.__init__, torch.distributed.barrier
+
+    @functools.wraps(wrap)
+    def wrap_anywhere(self: Any, module: nn.Module, device_ids: Any = None, *rest: Any, **options: Any) -> None:
+        on_cpu = all(parameter.device.type == "cpu" for parameter in module.parameters())
+        wrap(self, module, None if on_cpu else device_ids, *rest, **options)
+
+    @functools.wraps(barrier)
+    def barrier_anywhere(group: Any = None, *rest: Any, **options: Any) -> Any:
+        if torch.distributed.get_backend(group) != torch.distributed.Backend.NCCL:
+            options.pop("device_ids", None)
+        return barrier(group, *rest, **options)
+
+    DistributedDataParallel.__init__ = wrap_anywhere  # type: ignore[method-assign]
+    torch.distributed.barrier = barrier_anywhere
+
+
+def train_rank(*args: Any) -> None:
+    """One of several training processes, which begins with a nerfstudio that nobody has patched."""
+    apply()
+    train_ranks.train_rank(*args)

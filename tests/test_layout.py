@@ -18,7 +18,7 @@ except ImportError:  # Python 3.10
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "nerfseg_plugins"
-BASE = {"errors", "files", "compat", "manifest", "weights", "sam"}
+BASE = {"errors", "files", "compat", "launch", "manifest", "train_ranks", "weights", "sam"}
 SHARED = {"scene", "segments", "features", "image_based", "rooms", "evaluation"}
 WIRING = {"cli", "method_configs", "dataparsers"}
 OPTIONAL = ("segment_anything", "open_clip", "timm", "transformers", "detectron2", "tinycudann")
@@ -95,7 +95,9 @@ def techniques() -> set[str]:
 def allowed_rooms(room: str) -> set[str]:
     """The rooms that `room` may import from, besides itself."""
     if room in BASE:
-        return {"errors": set(), "files": {"errors"}, "sam": {"errors", "weights"}}.get(room, {"errors", "files"})
+        lowest = {"errors": set(), "files": {"errors"}, "launch": {"errors"}, "train_ranks": {"errors", "launch"}}
+        higher = {"compat": {"errors", "files", "train_ranks"}, "sam": {"errors", "weights"}}
+        return {**lowest, **higher}.get(room, {"errors", "files"})
     if room in SHARED:
         return BASE
     if room == "dataparsers":
