@@ -4,7 +4,7 @@ It knows 80 kinds of things and nothing of walls. Pixels without a detection are
 gives such background less weight than a segment, since a missed thing looks the same.
 """
 
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 import torch
@@ -20,6 +20,17 @@ ARCHITECTURES = ("maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2")
 MASK_THRESHOLD = 0.5
 MIN_PIXELS = 16
 """Smaller segments are specks."""
+
+
+class Things(NamedTuple):
+    """Detected things, best first."""
+
+    masks: np.ndarray
+    """(N, H, W) bool; they may overlap."""
+    scores: np.ndarray
+    """(N,)."""
+    categories: tuple[str, ...]
+    """COCO's names, N of them."""
 
 
 class MaskRcnnSource:
@@ -55,21 +66,35 @@ class MaskRcnnSource:
 
     def __call__(self, rgb: np.ndarray) -> Segments:
         """Segment an image (H, W, 3) uint8: 0 where nothing is detected, overlaps go to the higher score."""
+        found = self.things(rgb)
+        ids, order = flatten_masks(found.masks, found.scores, outside=0)
+        return Segments(
+            ids,
+            np.arange(1, len(order) + 1, dtype=np.int32),
+            np.array([nyu40_class(found.categories[index]) for index in order], np.int32),
+            found.scores[order].astype(np.float32),
+        )
+
+    def things(self, rgb: np.ndarray) -> Things:
+        """All things that are detected in an image (H, W, 3) uint8 with `min_score` or more, best first."""
         image = torch.from_numpy(np.ascontiguousarray(rgb)).to(self.device).permute(2, 0, 1).float() / 255
         with torch.no_grad():
             found = self._network([image])[0]
         scores = found["scores"].cpu().numpy()
         masks = found["masks"][:, 0].cpu().numpy() >= MASK_THRESHOLD
         keep = np.flatnonzero((scores >= self.min_score) & (masks.sum(axis=(1, 2)) >= MIN_PIXELS))
-        ids, order = flatten_masks(masks[keep], scores[keep], outside=0)
-        chosen = keep[order]
-        classes = [nyu40_class(self._categories[label]) for label in found["labels"].cpu().numpy()[chosen]]
-        return Segments(
-            ids,
-            np.arange(1, len(chosen) + 1, dtype=np.int32),
-            np.array(classes, np.int32),
-            scores[chosen].astype(np.float32),
+        return Things(
+            masks[keep], scores[keep], tuple(self._categories[label] for label in found["labels"].cpu().numpy()[keep])
         )
+
+    def check_category(self, category: str) -> None:
+        """Refuse a kind of thing that the network does not know.
+
+        Raises:
+            InputError: names some that it does.
+        """
+        if category not in self._categories:
+            raise InputError(f"{category!r} is no category of COCO; give one such as car, truck, bus or chair")
 
 
 def _categories() -> list[str]:

@@ -10,6 +10,8 @@ import torch
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.segments.classes import is_structure, nyu40_class
 from nerfseg_plugins.segments.mask2former import relabel_panoptic
+from nerfseg_plugins.segments.mask_rcnn import MaskRcnnSource
+from nerfseg_plugins.segments.prompted import PromptedSam
 from nerfseg_plugins.segments.sam import flatten_sam
 from nerfseg_plugins.segments.sources import HierarchySource, SourceOptions, flatten_masks, make_source
 
@@ -105,6 +107,19 @@ def test_mask_rcnn_runs_from_a_local_checkpoint(mask_rcnn_file: Path) -> None:
     np.testing.assert_allclose(segments.scores, 0.3776, atol=1e-3)
 
 
+def test_things_of_mask_rcnn_by_category(mask_rcnn_file: Path) -> None:
+    source = make_source("mask-rcnn", SourceOptions(checkpoint=mask_rcnn_file, min_score=0.05))
+    assert isinstance(source, MaskRcnnSource)
+    source._network.transform.min_size = (64,)  # pyright: ignore[reportAttributeAccessIssue]
+    found = source.things(IMAGE)
+    assert len(found.masks) == len(found.scores) > 0 and set(found.categories) == {"chair"}
+    assert found.masks.shape[1:] == (64, 64) and found.masks.dtype == bool
+    assert (np.diff(found.scores) <= 0).all()
+    source.check_category("car")
+    with pytest.raises(InputError, match="'carr' is no category"):
+        source.check_category("carr")
+
+
 def test_bad_mask_rcnn_checkpoints(mask_rcnn_file: Path, tmp_path: Path) -> None:
     def refused(path: Path, words: str) -> None:
         with pytest.raises(InputError) as caught:
@@ -160,12 +175,19 @@ def test_an_unknown_source_is_refused() -> None:
         make_source("magic")  # pyright: ignore[reportArgumentType]
 
 
-def test_sam_runs_from_a_local_checkpoint(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def sam_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of SAM's smallest network."""
     registry = pytest.importorskip("segment_anything").sam_model_registry
     torch.manual_seed(0)
-    torch.save(registry["vit_b"](checkpoint=None).state_dict(), tmp_path / "sam.pth")
+    path = tmp_path_factory.mktemp("weights") / "sam.pth"
+    torch.save(registry["vit_b"](checkpoint=None).state_dict(), path)
+    return path
+
+
+def test_sam_runs_from_a_local_checkpoint(sam_file: Path, tmp_path: Path) -> None:
     options = SourceOptions(
-        checkpoint=tmp_path / "sam.pth",
+        checkpoint=sam_file,
         points_per_side=2,
         pred_iou_thresh=-9,  # random weights think little of their masks
         stability_score_thresh=0.0,
@@ -187,6 +209,19 @@ def test_sam_runs_from_a_local_checkpoint(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(InputError, match="no checkpoint of SAM"):
         make_source("sam", SourceOptions(checkpoint=tmp_path / "other.pth"))
+
+
+def test_sam_is_asked_for_one_thing(sam_file: Path) -> None:
+    ask = PromptedSam(SourceOptions(checkpoint=sam_file))
+    image = IMAGE[:48]
+    middle = ask(image)
+    assert middle.shape == (48, 64) and middle.dtype == bool
+    np.testing.assert_array_equal(ask(image, point=(32, 24)), middle)
+    assert ask(image, box=(8, 8, 40, 40)).shape == (48, 64)
+    with pytest.raises(InputError, match=r"point \(64, 2\) lies outside the image of 64x48"):
+        ask(image, point=(64, 2))
+    with pytest.raises(InputError, match=r"box \(40, 8, 8, 40\) is no left, top, right, bottom"):
+        ask(image, box=(40, 8, 8, 40))
 
 
 def test_mask2former_runs_from_a_local_folder(tmp_path: Path) -> None:
