@@ -4,19 +4,17 @@ It takes geometry from another run, resumes to the same total, and never leaves 
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-import torch
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from nerfseg_plugins.errors import InputError
-from nerfseg_plugins.scene.checkpoint import find_checkpoint, read_checkpoint
 from nerfseg_plugins.scene.head_model import HeadModelConfig
 from nerfseg_plugins.scene.pipeline import HeadPipeline, HeadPipelineConfig
 from nerfseg_plugins.scene.pretrained import adopt_settings, load_geometry
-from nerfseg_plugins.scene.resumable import ResumableTrainer
+from nerfseg_plugins.scene.resumable import ResumableTrainer, compute_repeatably
 from nerfseg_plugins.scene.stages import StageDecay
 
 
@@ -32,6 +30,7 @@ class HeadTrainer(ResumableTrainer):
     """nerfstudio's trainer for runs of a `HeadModel`."""
 
     config: HeadTrainerConfig
+    instead_of_resuming = "to take over only its geometry, pass --pipeline.pretrained RUN/config.yml"
 
     @property
     def _pipeline_config(self) -> HeadPipelineConfig:
@@ -45,20 +44,13 @@ class HeadTrainer(ResumableTrainer):
         assert isinstance(config, HeadModelConfig)
         return config
 
-    @property
-    def _resumes(self) -> bool:
-        return self.config.load_dir is not None or self.config.load_checkpoint is not None
-
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         """Build the run; with `pretrained`, in that run's image.
 
         Raises:
             InputError: the run, a checkpoint or the other run cannot be used.
         """
-        if self.device == "cpu":
-            # Threads add to the gradients of hash tables in any order otherwise, and equal seeds gave unequal runs.
-            torch.use_deterministic_algorithms(True, warn_only=True)
-            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        compute_repeatably(self.device)
         pretrained = self._pipeline_config.pretrained
         if pretrained is not None:  # also where this run resumes: its own first start adopted them
             adopt_settings(self._model_config, pretrained)
@@ -90,33 +82,6 @@ class HeadTrainer(ResumableTrainer):
             self._start_step = self._model_config.geometry_steps
             CONSOLE.print(f"Geometry taken from {self._pipeline_config.pretrained}; the head starts at once.")
         self._place_schedules()
-
-    def _resume(self) -> None:
-        config = self.config
-        path = config.load_checkpoint
-        if path is None:
-            assert config.load_dir is not None
-            path = find_checkpoint(config.load_dir, config.load_step)
-        state = read_checkpoint(path)
-        try:
-            self.pipeline.load_pipeline(state["pipeline"], state["step"])
-            self._load_optimizers(state)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
-        self._start_step = state["step"] + 1
-        CONSOLE.print(f"Resumed from {path}")
-
-    def _load_optimizers(self, state: dict[str, Any]) -> None:
-        missing = {"optimizers", "schedulers", "scalers"} - state.keys()
-        if missing or state["optimizers"].keys() != self.optimizers.optimizers.keys():
-            raise InputError(
-                "the checkpoint's optimisers are not those of this method, so training cannot resume from it; to "
-                "take over only its geometry, pass --pipeline.pretrained RUN/config.yml"
-            )
-        self.optimizers.load_optimizers(state["optimizers"])
-        if self.config.load_scheduler:
-            self.optimizers.load_schedulers(state["schedulers"])
-        self.grad_scaler.load_state_dict(state["scalers"])
 
     def _place_schedules(self) -> None:
         """Tell every schedule its stage's bounds, and set the rates of the first step."""
