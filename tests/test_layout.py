@@ -98,6 +98,8 @@ def allowed_rooms(room: str) -> set[str]:
         lowest = {"errors": set(), "files": {"errors"}, "launch": {"errors"}, "train_ranks": {"errors", "launch"}}
         higher = {"compat": {"errors", "files", "train_ranks"}, "sam": {"errors", "weights"}}
         return {**lowest, **higher}.get(room, {"errors", "files"})
+    if room == "image_based":  # the shared room that stands on others: its runs are trained and opened as a scene's are
+        return BASE | {"scene", "features"}
     if room in SHARED:
         return BASE
     if room == "dataparsers":
@@ -138,6 +140,9 @@ def test_the_rules_would_notice():
         (f"{PACKAGE}.cli.main", 4, True),
     ]
     assert "segments" not in allowed_rooms("scene") and "isrf" not in allowed_rooms("instance_nerf")
+    # What renders from source views may use trainers and features; these know nothing of it.
+    assert {"scene", "features"} <= allowed_rooms("image_based") and "segments" not in allowed_rooms("image_based")
+    assert not any("image_based" in allowed_rooms(room) for room in SHARED | {"dataparsers"})
 
 
 def test_the_package_itself_imports_nothing():
