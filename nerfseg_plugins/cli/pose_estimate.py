@@ -106,7 +106,7 @@ class PoseEstimate:
     def _draw(self, estimator: "Estimator", query: "Query", estimate: "Estimate") -> None:
         """The comparison, and the moving overlay whose last frames show the scene itself."""
         from nerfseg_plugins.inerf.output.pictures import TITLES, comparison, exposed, reduced, rendering, way_there
-        from nerfseg_plugins.inerf.output.report import write_overlay
+        from nerfseg_plugins.scene.video import write_moving
 
         if not estimate.c2w.isfinite().all():
             return
@@ -117,7 +117,7 @@ class PoseEstimate:
         for path in self._pictures(query)[1:]:
             coarse = estimator.levels[-1] if estimator.levels else estimator.scene
             frames = way_there(coarse, small, estimate, FRAMES)
-            write_overlay(path, [*frames, *[panels[TITLES.index("overlay")]] * HOLD])
+            write_moving(path, [*frames, *[panels[TITLES.index("overlay")]] * HOLD], fps=10)
 
 
 def check_starts(queries: "Sequence[Query]", config: "PoseConfig") -> None:

@@ -60,8 +60,8 @@ class PoseTrack:
             InputError: the run, the frames or the settings cannot be used.
         """
         from nerfseg_plugins.inerf.of_run import estimator_of_run
-        from nerfseg_plugins.inerf.output.report import write_overlay
         from nerfseg_plugins.inerf.tracking import Tracker, light
+        from nerfseg_plugins.scene.video import write_moving
 
         self._check()
         config = self.search.config()
@@ -81,7 +81,7 @@ class PoseTrack:
         finally:
             if done:
                 self._write_poses(run, done)
-        write_overlay(self.output_path / "overlay.mp4", iter(pictures), self.fps)
+        write_moving(self.output_path / "overlay.mp4", iter(pictures), self.fps)
         plot_residuals(self.output_path / "residuals.png", done)
         self._conclude(done)
 

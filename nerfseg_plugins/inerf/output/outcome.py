@@ -10,8 +10,9 @@ from nerfseg_plugins.evaluation.poses import pose_report
 from nerfseg_plugins.files import write_json
 from nerfseg_plugins.inerf.estimate import Estimator
 from nerfseg_plugins.inerf.output.pictures import exposed, reduced, rendering, way_there
-from nerfseg_plugins.inerf.output.report import Entry, RunInfo, convergence_plot, overlay, write_overlay, write_poses
+from nerfseg_plugins.inerf.output.report import Entry, RunInfo, convergence_plot, overlay, write_poses
 from nerfseg_plugins.scene.run import Run
+from nerfseg_plugins.scene.video import write_moving
 
 _FRAMES, _HOLD = 16, 8
 """Frames of an overlay on the way to the estimate, and of the estimate itself at the end."""
@@ -47,7 +48,7 @@ def write_outcome(
             small.image.cpu(), exposed(rendering(estimator.scene, small, estimate.c2w), estimate.exposure.cpu())
         )
         frames = way_there(coarse, small, estimate, _FRAMES)
-        write_overlay(folder / "overlays" / f"{query.name}.{kind}", [*frames, *[final] * _HOLD])
+        write_moving(folder / "overlays" / f"{query.name}.{kind}", [*frames, *[final] * _HOLD], fps=10)
 
 
 def figures(entries: Sequence[Entry], scale: float) -> dict[str, Any]:

@@ -3,14 +3,13 @@
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 import numpy as np
-from PIL import Image
 from torch import Tensor
 
 from nerfseg_plugins.dataparsers.frame_values import Intrinsics, image_size
@@ -22,7 +21,6 @@ from nerfseg_plugins.inerf.photos import PHOTO_SUFFIXES
 from nerfseg_plugins.inerf.query import Query
 from nerfseg_plugins.inerf.result import Estimate
 from nerfseg_plugins.scene.frames import pose_to_data
-from nerfseg_plugins.scene.video import write_video
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -106,27 +104,6 @@ def overlay(photo: Union[Tensor, np.ndarray], rendering: Union[Tensor, np.ndarra
             "photo's size"
         )
     return (weight * first.clip(0, 1) * 255 + (1 - weight) * second.clip(0, 1) * 255 + 0.5).astype(np.uint8)
-
-
-def write_overlay(path: Path, frames: Iterable[np.ndarray], fps: int = 10) -> None:
-    """Write frames (H, W, 3) uint8 as mp4 or gif, whole or not at all.
-
-    Raises:
-        InputError: another suffix, or no frames.
-    """
-    frames = iter(frames)
-    first = next(frames, None)
-    if first is None:
-        raise InputError(f"{path} is not written: there are no frames to show")
-    if path.suffix.lower() == ".mp4":
-        write_video(path, _chained(first, frames), fps)
-    elif path.suffix.lower() == ".gif":
-        rest = [Image.fromarray(frame) for frame in frames]
-        with atomic_path(path) as temporary:
-            duration = max(20, round(100 / fps) * 10)  # GIF counts hundredths; browsers slow down what is below two
-            Image.fromarray(first).save(temporary, save_all=True, append_images=rest, duration=duration, loop=0)
-    else:
-        raise InputError(f"{path} must end in .mp4 or .gif")
 
 
 def convergence_plot(path: Path, entries: Sequence[Entry], truths: Optional[Sequence[Optional[Tensor]]] = None) -> None:
@@ -241,11 +218,6 @@ def _numpy(tensor: Tensor) -> np.ndarray:
 
 def _picture(picture: Union[Tensor, np.ndarray]) -> np.ndarray:
     return np.nan_to_num(_numpy(picture) if isinstance(picture, Tensor) else np.asarray(picture, dtype=np.float64))
-
-
-def _chained(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    yield first
-    yield from rest
 
 
 def _plot_errors(
