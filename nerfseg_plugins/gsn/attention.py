@@ -21,7 +21,7 @@ class Attended(NamedTuple):
     tokens: Tensor
     """(R, S, W)."""
     weights: Tensor
-    """View attention: (R, S, V, W), per channel; ray attention: (R, heads, S, S), from each point (third axis) to all."""
+    """View attention: (R, S, V, W), per channel; ray attention: (R, heads, S, S), from the third axis to the last."""
 
 
 def masked_softmax(logits: Tensor, mask: Tensor, dim: int) -> Tensor:
