@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -158,6 +159,62 @@ def test_a_picture_that_hardly_varies_can_be_shown(rest: float, varying: int):
         assert colors.view(-1, 3)[varying:].max() == 0, "what is not described stays black"
     elif varying == 0:
         assert torch.equal(colors, torch.full_like(colors, 0.5))
+
+
+# Several processes ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def group():
+    """A group of this one process, without CUDA."""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_a_pipeline_on_the_cpu_is_wrapped_and_waits(group):
+    """What VanillaPipeline does with its model in every one of several processes."""
+    from nerfstudio.pipelines import base_pipeline
+
+    model = nn.Linear(2, 1)
+    wrapped = base_pipeline.DDP(model, device_ids=[0], find_unused_parameters=True)
+    base_pipeline.dist.barrier(device_ids=[0])
+    assert base_pipeline.module_wrapper(wrapped) is model and wrapped.device_ids is None
+    wrapped(torch.ones(3, 2)).sum().backward()
+    assert torch.equal(model.weight.grad, torch.full((1, 2), 3.0))
+
+
+def test_a_pipeline_elsewhere_keeps_its_device(group):
+    """The meta device stands for the GPU that is not here."""
+    wrapped = nn.parallel.DistributedDataParallel(nn.Linear(2, 1, device="meta"), device_ids=[0], init_sync=False)
+    assert wrapped.device_ids == [0]
+
+
+@pytest.mark.parametrize(
+    ("count", "device", "said"),
+    [
+        (
+            3,
+            "cuda",
+            "--machine.num-devices is 3, but CUDA devices here are 2; pass at most that many, or --mach",
+        ),
+        (2, "mps", "mps trains in one process; pass --machine.num-devices 1, or --machine.device-type cpu"),
+    ],
+)
+def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch, count: int, device: str, said: str):
+    from nerfstudio.engine.trainer import TrainerConfig
+    from nerfstudio.scripts.train import launch, train_loop
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(InputError, match=re.escape(said)):
+        launch(train_loop, count, config=TrainerConfig(method_name="nothing"), device_type=device)  # type: ignore[arg-type]
+    assert multiprocessing.active_children() == []
+
+
+def test_other_processes_are_started_as_ever(tmp_path: Path):
+    torch.multiprocessing.spawn(os.mkdir, args=(), nprocs=0)
+    with pytest.raises(torch.multiprocessing.ProcessRaisedException, match="TypeError"):
+        torch.multiprocessing.spawn(os.mkdir, args=(None, str(tmp_path)), nprocs=1)
 
 
 # ffmpeg --------------------------------------------------------------------------------------------------------------
