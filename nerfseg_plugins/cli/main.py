@@ -20,6 +20,7 @@ SUBCOMMANDS = {
     "eval": "Eval",
     "export": "Export",
     "pose": "Pose",
+    "photo": "Photo",
 }
 """Subcommand -> its class in the module of the same name."""
 

@@ -105,7 +105,7 @@ def check_mask(mask: np.ndarray, image: np.ndarray, name: str) -> None:
         raise InputError(f"{name}: the mask is {found} but the photo {wanted} pixels; give a mask of the photo itself")
     if mask.sum() < MIN_PIXELS:
         raise InputError(
-            f"{name}: no car is found ({int(mask.sum())} pixels); give a mask with --mask, or another photo"
+            f"{name}: no car is found ({int(mask.sum())} pixels); give a mask with --masks, or another photo"
         )
     sides = {"left": mask[:, 0], "right": mask[:, -1], "upper": mask[0], "lower": mask[-1]}
     touched = [side for side, pixels in sides.items() if pixels.any()]
