@@ -36,9 +36,7 @@ SMALL: dict[str, Any] = {
 def wall_color(points: Tensor) -> Tensor:
     """(..., 3) colours of points (..., 3) of the wall."""
     x, y = points[..., 0], points[..., 1]
-    return torch.stack(
-        [0.5 + 0.4 * torch.sin(4 * x), 0.5 + 0.4 * torch.sin(5 * y + 1), 0.5 + 0.3 * torch.sin(3 * x - 2 * y)], -1
-    )
+    return 0.5 + 0.4 * torch.stack([torch.sin(4 * x), torch.sin(5 * y + 1), torch.sin(3 * x - 2 * y)], -1)
 
 
 def wall_features(points: Tensor) -> Tensor:

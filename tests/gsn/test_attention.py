@@ -12,9 +12,8 @@ R, S, V, W = 2, 3, 4, 16
 
 def inputs(seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    queries, views, diff = (
-        torch.randn(shape, generator=generator) for shape in ((R, S, W), (R, S, V, W), (R, S, V, 4))
-    )
+    shapes = (R, S, W), (R, S, V, W), (R, S, V, 4)
+    queries, views, diff = (torch.randn(shape, generator=generator) for shape in shapes)
     mask = torch.rand(R, S, V, generator=generator) < 0.6
     mask[..., 0] = True
     mask[1, 2] = False  # a point that no view sees
@@ -44,7 +43,7 @@ def test_view_attention_is_the_loop():
                 values.append(attention.v_fc(key) + position)
             total = torch.zeros(W)
             for c in range(W):
-                weights = [math.exp(logits[v][c]) if mask[r, s, v] else 0.0 for v in range(V)]
+                weights = [math.exp(logits[v][c].item()) if mask[r, s, v] else 0.0 for v in range(V)]
                 for v in range(V):
                     share = weights[v] / sum(weights) if sum(weights) else 0.0
                     assert math.isclose(float(found.weights[r, s, v, c]), share, abs_tol=1e-6)

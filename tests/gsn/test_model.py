@@ -176,9 +176,8 @@ def test_a_checkpoint_of_another_width():
 def published(model: Any, path: Path, head: bool) -> None:
     states = {"net_coarse": model.trunk.state_dict(), "feature_net": model.encoder.state_dict()}
     if head:
-        states["dino"] = {
-            name.replace("feature_fc", "dinofc"): value for name, value in model.semantics.state_dict().items()
-        }
+        named = model.semantics.state_dict().items()
+        states["dino"] = {name.replace("feature_fc", "dinofc"): value for name, value in named}
     torch.save({**states, "optimizer": {"state": {}, "param_groups": []}}, path)
 
 
