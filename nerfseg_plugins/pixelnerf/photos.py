@@ -68,14 +68,15 @@ def fit_ellipse(mask: np.ndarray) -> Ellipse:
     x, y = vectors[:, 1]
     angle = math.atan2(y, x)
     angle += math.pi if angle <= -math.pi / 2 else -math.pi if angle > math.pi / 2 else 0.0
-    return Ellipse((float(center[0]), float(center[1])), *(4 * np.sqrt(values[::-1])).tolist(), angle)
+    minor, major = (4 * np.sqrt(values)).tolist()
+    return Ellipse((float(center[0]), float(center[1])), major, minor, angle)
 
 
 def without_specks(mask: np.ndarray) -> np.ndarray:
     """A mask (H, W) bool without the parts of less than a twentieth of its largest one; parts touch at corners too."""
     from skimage.measure import label
 
-    parts = label(mask, connectivity=2)
+    parts = np.asarray(label(mask, connectivity=2))
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
     return (sizes >= SPECK * sizes.max())[parts] & mask
