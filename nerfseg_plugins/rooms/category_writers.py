@@ -18,6 +18,8 @@ OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 """Between the OpenGL and the OpenCV camera: y and z are reversed."""
 Y_UP = np.array([[1.0, 0, 0, 0], [0, 0, 1.0, 0], [0, -1.0, 0, 0], [0, 0, 0, 1.0]])
 """From z-up to the y-up world of the NMR renderings."""
+Y_DOWN = np.array([[1.0, 0, 0, 0], [0, 0, -1.0, 0], [0, 1.0, 0, 0], [0, 0, 0, 1.0]])
+"""From z-up to the world of DTU, whose y points down."""
 MASK_SHARE = 128
 """Alpha from which a pixel belongs to the foreground."""
 DVR_CATEGORY = "DTU"
@@ -110,8 +112,8 @@ def write_dvr(
     """Write scans in the layout of DVR's DTU (Niemeyer et al. 2020), `rs_dtu_4`.
 
     `DTU/new_SPLIT.lst`, `DTU/SCAN/image/000000.png` (black background), `mask/000000.png` and `cameras.npz`:
-    `world_mat_i` (4, 4) = K [R | t], world (metres) to pixels, and `scale_mat_i` (4, 4) from a frame in which the scan
-    fits the unit sphere to the world.
+    `world_mat_i` (4, 4) = K [R | t], world (metres, y down) to pixels, and `scale_mat_i` (4, 4) from a frame in which
+    the scan fits the unit sphere to the world.
 
     Args:
         path: the folder to make.
@@ -131,7 +133,7 @@ def write_dvr(
             unit = unit_sphere(room)
             for index, (camera, rgb, mask) in enumerate(_pictures(room, shots, 0)):
                 _save_picture(target, f"{index:06d}.png", rgb, mask)
-                _put(cameras, "world_mat", index, projection(camera, shots.width, shots.height))
+                _put(cameras, "world_mat", index, projection(camera, shots.width, shots.height) @ Y_DOWN.T)
                 _put(cameras, "scale_mat", index, unit)
                 progress()
             np.savez(target / "cameras.npz", **cameras)
@@ -140,15 +142,16 @@ def write_dvr(
 
 
 def projection(camera: Camera, width: int, height: int) -> np.ndarray:
-    """(4, 4) whose first three rows take world points to homogeneous pixels; (0, 0) is the image's corner."""
+    """(4, 4) whose first three rows take world points to homogeneous pixels; (0, 0) is the first pixel's centre."""
     focal = camera.focal(width)
-    intrinsics = np.array([[focal, 0, width / 2, 0], [0, focal, height / 2, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    intrinsics = np.eye(4)
+    intrinsics[:2, :3] = [[focal, 0, width / 2 - 0.5], [0, focal, height / 2 - 0.5]]
     return intrinsics @ np.linalg.inv(camera.c2w @ OPENCV)
 
 
 def unit_sphere(room: Room) -> np.ndarray:
-    """(4, 4) from a frame in which the room fits the unit sphere, with 5 % to spare, to the world."""
-    vertices = room.surfaces.vertices
+    """(4, 4) from a frame in which the room fits the unit sphere, with 5 % to spare, to the world whose y is down."""
+    vertices = room.surfaces.vertices @ Y_DOWN[:3, :3].T
     centre = (vertices.min(0) + vertices.max(0)) / 2
     radius = 1.05 * float(np.linalg.norm(vertices - centre, axis=1).max())
     matrix = np.diag([radius, radius, radius, 1.0])
