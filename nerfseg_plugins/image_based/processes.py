@@ -14,9 +14,9 @@ to continue from the last checkpoint.
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from nerfstudio.engine.trainer import TrainerConfig
@@ -26,7 +26,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from nerfseg_plugins.errors import InputError
 
-Item = TypeVar("Item")
 PLACES = ("machine", "logging", "viewer", "vis", "output_dir", "experiment_name", "project_name", "timestamp")
 """What may differ from machine to machine in one run, besides paths."""
 
@@ -59,16 +58,6 @@ def wrap(model: nn.Module, local_rank: int) -> DistributedDataParallel:
     on_gpu = any(parameter.is_cuda for parameter in model.parameters())
     # A step may leave parameters out: of the fine network, or of a head that waits for its stage.
     return DistributedDataParallel(model, device_ids=[local_rank] if on_gpu else None, find_unused_parameters=True)
-
-
-def share(items: Sequence[Item], among: World) -> list[Item]:
-    """The items of one process: every item is somebody's, and nobody goes without.
-
-    Items are dealt out one by one; where there are fewer items than processes, several processes have the same one.
-    """
-    if not items:
-        return []
-    return list(items[among.rank :: among.size]) or [items[among.rank % len(items)]]
 
 
 def average(values: Mapping[str, Any]) -> dict[str, Any]:
