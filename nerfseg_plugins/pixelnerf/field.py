@@ -1,0 +1,79 @@
+"""pixelNeRF's radiance field: what source views make of a point (arXiv 2012.02190, sections 4.1 and 4.2)."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from nerfseg_plugins.image_based.projection import lookup, project, to_cameras
+from nerfseg_plugins.image_based.views import SourceViews
+from nerfseg_plugins.pixelnerf.encoder import EncoderConfig, PyramidEncoder, shift_to_cells
+from nerfseg_plugins.pixelnerf.mlp import MlpConfig, PointMlp, encode_coordinates
+
+
+@dataclass
+class FieldConfig:
+    """Sizes of the networks; the defaults are the published ones."""
+
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    """The image encoder."""
+    coarse: MlpConfig = field(default_factory=MlpConfig)
+    """The network that finds out where along a ray to look."""
+    fine: MlpConfig = field(default_factory=MlpConfig)
+    """The network that is rendered."""
+    num_frequencies: int = 6
+    """Frequencies at which coordinates are encoded."""
+    frequency_factor: float = 1.5
+    """The lowest of them, radians per scene unit."""
+    normalize_z: bool = True
+    """Whether coordinates are only rotated into a view's frame, so that the scene's origin stays the origin however
+    far away the camera is; else they count from the camera."""
+
+
+class PixelNerfField(nn.Module):
+    """Density and colour of points, from what source views show where the points are projected to.
+
+    Args:
+        config: sizes.
+    """
+
+    def __init__(self, config: FieldConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = PyramidEncoder(config.encoder)
+        dim_in = 3 * (1 + 2 * config.num_frequencies) + 3
+        self.mlp_coarse = PointMlp(dim_in, config.encoder.dim(), config.coarse)
+        self.mlp_fine = PointMlp(dim_in, config.encoder.dim(), config.fine)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Maps (N, D, h, w) of images (N, 3, H, W) in [0, 1]."""
+        return self.encoder(2 * images - 1)
+
+    def forward(self, points: Tensor, directions: Tensor, views: SourceViews, fine: bool) -> tuple[Tensor, Tensor]:
+        """Density and colour.
+
+        Args:
+            points: (B, P, 3) of each of B scenes, scene frame.
+            directions: (B, P, 3) unit directions from which they are seen, scene frame.
+            views: source views of the scenes, with maps.
+            fine: which of the two networks is asked.
+
+        Returns:
+            Density (B, P) per scene unit and colour (B, P, 3) in [0, 1].
+        """
+        network = self.mlp_fine if fine else self.mlp_coarse
+        answer = network(self.inputs(points, directions, views), self.features(points, views)).float()
+        return torch.relu(answer[..., 3]), torch.sigmoid(answer[..., :3])
+
+    def inputs(self, points: Tensor, directions: Tensor, views: SourceViews) -> Tensor:
+        """(B, V, P, C) encoded coordinates, and directions as they are, in the frames of the views."""
+        rotation = views.c2w[..., :3]
+        places = points[:, None] @ rotation if self.config.normalize_z else to_cameras(points, views.c2w)
+        encoded = encode_coordinates(places, self.config.num_frequencies, self.config.frequency_factor)
+        return torch.cat([encoded, directions[:, None] @ rotation], dim=-1)
+
+    def features(self, points: Tensor, views: SourceViews) -> Tensor:
+        """(B, V, P, D) what the views' maps hold where the points are projected to; at the border beyond it."""
+        assert views.maps is not None
+        pixels = shift_to_cells(project(points, views).pixels, views.size, views.maps.shape[-2:])
+        return lookup(views.maps, pixels, views.size, padding="border")

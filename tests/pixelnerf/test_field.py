@@ -1,0 +1,80 @@
+"""What the networks are given: coordinates in the frames of the views, and what the views show."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from nerfseg_plugins.image_based.views import SourceViews
+from nerfseg_plugins.pixelnerf.encoder import EncoderConfig
+from nerfseg_plugins.pixelnerf.field import FieldConfig, PixelNerfField
+from nerfseg_plugins.pixelnerf.mlp import MlpConfig
+
+# A camera at (3, 0, 0) that looks along -x: its right is +y, its up +z, its back +x.
+FROM_X = torch.tensor([[0.0, 0.0, 1.0, 3.0], [1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]])
+
+
+def small(normalize_z: bool) -> PixelNerfField:
+    sizes = MlpConfig(width=4, num_blocks=1, pool_before=1)
+    encoder = EncoderConfig(blocks=(1,), width=2, num_stages=1, norm="group")
+    return PixelNerfField(FieldConfig(encoder, sizes, sizes, num_frequencies=0, normalize_z=normalize_z))
+
+
+def one_view(images: torch.Tensor) -> SourceViews:
+    size = images.shape[-1]
+    return SourceViews(
+        images=images,
+        c2w=FROM_X[None, None],
+        focal=torch.full((1, 1, 2), 2.0 * size),
+        center=torch.full((1, 1, 2), size / 2),
+        near=torch.ones(1),
+        far=torch.full((1,), 5.0),
+    )
+
+
+def test_coordinates_by_hand():
+    points = torch.tensor([[[0.5, 0.25, -1.0]]])
+    directions = torch.tensor([[[-1.0, 0.0, 0.0]]])
+    views = one_view(torch.zeros(1, 1, 3, 8, 8))
+    # Along right (y), up (z) and back (x): (0.25, -1, 0.5); the direction looks along the axis: (0, 0, -1).
+    found = small(normalize_z=True).inputs(points, directions, views)
+    torch.testing.assert_close(found, torch.tensor([0.25, -1.0, 0.5, 0.0, 0.0, -1.0]).view(1, 1, 1, 6))
+    # From the camera, 3 units along its back: 0.5 - 3.
+    found = small(normalize_z=False).inputs(points, directions, views)
+    torch.testing.assert_close(found, torch.tensor([0.25, -1.0, -2.5, 0.0, 0.0, -1.0]).view(1, 1, 1, 6))
+
+
+def test_features_are_looked_up_where_points_are_projected_to():
+    size = 8
+    views = one_view(torch.zeros(1, 1, 3, size, size))
+    # A map of half the resolution whose channels are the columns and rows of its cells.
+    rows, columns = torch.meshgrid(torch.arange(4.0), torch.arange(4.0), indexing="ij")
+    views = views.with_maps(torch.stack([columns, rows])[None, None])
+    # The origin is 3 away on the axis: pixel (4, 4). A map whose first cell lies over the first pixel's centre has
+    # cell (4 - 0.5) / 2 = 1.75 there.
+    points = torch.tensor([[[0.0, 0.0, 0.0], [0.0, 0.1875, 0.0], [0.0, 0.0, 0.1875], [0.0, 9.0, 0.0]]])
+    found = small(True).features(points, views)[0, 0]
+    # 0.1875 to the right or up at a depth of 3 and a focal length of 16 is one pixel, so half a cell.
+    wanted = torch.tensor([[1.75, 1.75], [2.25, 1.75], [1.75, 1.25], [3.0, 1.75]])  # the last lies beyond the border
+    torch.testing.assert_close(found, wanted)
+
+
+def test_images_reach_the_encoder_between_minus_one_and_one():
+    field = small(True)
+    images = torch.rand(2, 3, 8, 8)
+    torch.testing.assert_close(field.encode(images), field.encoder(images * 2 - 1))
+
+
+def test_the_order_of_views_does_not_matter(make_views: Callable[..., SourceViews]):
+    torch.manual_seed(0)
+    field = small(True).eval()
+    views = make_views(scenes=2, views=3)
+    views = views.with_maps(field.encode(views.images.flatten(0, 1)).unflatten(0, (2, 3)))
+    points, directions = torch.randn(2, 5, 3) * 0.3, torch.nn.functional.normalize(torch.randn(2, 5, 3), dim=-1)
+    found = field(points, directions, views, fine=True)
+    other = field(points, directions, views.select([2, 0, 1]), fine=True)
+    for one, two in zip(found, other, strict=True):
+        torch.testing.assert_close(one, two)
+    # It does matter which image belongs to which camera.
+    wrong = replace(views, maps=views.select([1, 2, 0]).maps)
+    assert not torch.allclose(field(points, directions, wrong, fine=True)[1], found[1])
