@@ -190,7 +190,7 @@ class FeatureMaps:
                 found = read_map(path)
             except InputError as error:
                 raise InputError(f"the features of {image} cannot be used: {error}") from error
-            _check_belongs(found, path, image, origin, channels, command)
+            check_belongs(found, path, image, origin, channels, command)
             cells = found.features.shape[0] * found.features.shape[1]
             features[start : start + cells] = torch.from_numpy(found.features.reshape(cells, channels))
             sizes.append(found.image_size)
@@ -241,7 +241,7 @@ class FeatureMaps:
         return torch.nn.functional.normalize(sampled, dim=-1)
 
 
-def _check_belongs(found: FeatureMap, path: Path, image: Path, origin: str, channels: int, command: str) -> None:
+def check_belongs(found: FeatureMap, path: Path, image: Path, origin: str, channels: int, command: str) -> None:
     """Refuse a map of something else."""
     with Image.open(image) as opened:
         size = (opened.height, opened.width)

@@ -91,6 +91,17 @@ class ImageBasedModel(Model):
         """
         raise NotImplementedError
 
+    def adopts(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What to take over from another run (`pretrained`), with the keys that it has in this model.
+
+        The modules that the keys belong to are then taken over whole, or not at all.
+
+        Args:
+            state: weights of the other run's model, by its keys.
+        """
+        own = self.state_dict()
+        return {key: value for key, value in state.items() if key in own}
+
     # The scene --------------------------------------------------------------------------------------------------------
 
     @property

@@ -64,6 +64,8 @@ class SourceViews:
     @staticmethod
     def together(scenes: "Sequence[SourceViews]") -> "SourceViews":
         """Several scenes as one batch; they have as many views of the same size, and the same kinds of tensors."""
+        if len(scenes) == 1:
+            return scenes[0]
         names = list(scenes[0]._tensors())
         return SourceViews(**{name: torch.cat([getattr(scene, name) for scene in scenes]) for name in names})
 
