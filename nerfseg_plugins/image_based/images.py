@@ -70,7 +70,7 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def to_float(images: Sequence[np.ndarray]) -> Tensor:
     """Images (H, W, 3) uint8 as (N, 3, H, W) float32 in [0, 1]."""
-    return torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image in images])).div(255)
+    return torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image in images])).float().div_(255)
 
 
 def _read(path: Path, size: tuple[int, int], mend: str) -> np.ndarray:

@@ -255,7 +255,7 @@ class Scene:
         for number, image in enumerate(self._cache.get_all(makers)):
             here = np.flatnonzero(place == number)
             found[here] = image[rows[here], columns[here]]
-        return torch.from_numpy(found).div(255)
+        return torch.from_numpy(found).float().div_(255)
 
     def box(self, index: int) -> tuple[int, int, int, int]:
         """First row and column, and those after the last, of the box around the object in a view.
