@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
-import torch
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 from torch.nn import Parameter
@@ -70,8 +69,8 @@ class Rendered(NamedTuple):
 class GntModel(ImageBasedModel):
     """Colours from the ray transformer, depth from its attention.
 
-    Outputs per ray: `rgb` (3), `depth` (1: the distance at which half of the attention is spent), `expected_depth` (1:
-    the attention's mean distance) and `accumulation` (1: its share on points that some source view sees). The
+    Outputs per ray: `rgb` (3), `depth` and the same as `expected_depth` (1: the mean distance of what the ray attends
+    to, scene units) and `accumulation` (1: the share of the attention on points that some source view sees). The
     attention is that of the last ray transformer, the mean over heads and over the points that attend, since the
     colour is taken from the mean of all of them; where colours are blended, it is the weights of the points.
     """
@@ -123,12 +122,12 @@ class GntModel(ImageBasedModel):
     def outputs_of(self, rendered: Rendered) -> dict[str, Tensor]:
         """What is shown of the rays; colours are clipped except in training."""
         found, seen, distances = rendered
-        accumulation = (found.attention * seen.mask.any(dim=-1)).sum(dim=-1, keepdim=True)
+        depth = (found.attention * distances).sum(dim=-1, keepdim=True)
         return {
             "rgb": found.rgb if self.training else found.rgb.clamp(0, 1),
-            "accumulation": accumulation,
-            "depth": median_distance(found.attention, distances),
-            "expected_depth": (found.attention * distances).sum(dim=-1, keepdim=True),
+            "accumulation": (found.attention * seen.mask.any(dim=-1)).sum(dim=-1, keepdim=True),
+            "depth": depth,
+            "expected_depth": depth,
         }
 
     def get_loss_dict(
@@ -167,11 +166,3 @@ class GntModel(ImageBasedModel):
                     f"{path} is of a network with {option} {theirs}, but this one has {ours}; pass "
                     f"--pipeline.model.{option} {theirs}"
                 )
-
-
-def median_distance(attention: Tensor, distances: Tensor) -> Tensor:
-    """(R, 1) the first distance (R, S) up to which half of the attention (R, S) is spent."""
-    spent = attention.cumsum(dim=-1)
-    half = spent[:, -1:] / 2
-    index = torch.searchsorted(spent.contiguous(), half.contiguous()).clamp(max=distances.shape[1] - 1)
-    return distances.gather(1, index)

@@ -4,6 +4,8 @@ Gupta et al., "GSN: Generalisable Segmentation in Neural Radiance Fields" (AAAI 
 released transformer_network.py (there DiNOPredictor), whose names of weights are kept but for the last layer's.
 """
 
+from typing import Optional
+
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +21,8 @@ class SemanticHead(nn.Module):
         width: W, channels of the trunk's tokens; W + C is a multiple of 8.
         channels: C, of the features.
         dropout: rate in attentions and feed-forward layers.
+        head_width: channels inside the head; None for W + C, as published; else a multiple of 8, to which tokens and
+            features are brought first.
         blend: whether the head only corrects the source features as the trunk's `Blend` pools them, beginning with no
             correction; as published it is on its own.
         pool_unseen: see `masked_maximum`.
@@ -29,16 +33,19 @@ class SemanticHead(nn.Module):
         width: int = 64,
         channels: int = 64,
         dropout: float = 0.1,
+        head_width: Optional[int] = None,
         blend: bool = False,
         pool_unseen: bool = False,
     ) -> None:
         super().__init__()
-        both = width + channels
+        inside = head_width or width + channels
         self.pool_unseen, self.blend = pool_unseen, blend
-        self.view_trans = ViewTransformer(both, dropout)
-        self.ray_trans = RayTransformer(both, HEADS, dropout)
-        self.norm = nn.LayerNorm(both)
-        self.feature_fc = nn.Linear(both, channels)
+        self.token_fc = nn.Linear(width + channels, inside) if head_width else nn.Identity()
+        self.view_fc = nn.Linear(width + channels, inside) if head_width else nn.Identity()
+        self.view_trans = ViewTransformer(inside, dropout)
+        self.ray_trans = RayTransformer(inside, HEADS, dropout)
+        self.norm = nn.LayerNorm(inside)
+        self.feature_fc = nn.Linear(inside, channels)
         if blend:
             nn.init.zeros_(self.feature_fc.weight)
             nn.init.zeros_(self.feature_fc.bias)
@@ -52,8 +59,9 @@ class SemanticHead(nn.Module):
         """
         assert seen.features is not None
         pooled = masked_maximum(seen.features, seen.mask, self.pool_unseen)
-        views = torch.cat([found.views, seen.features], dim=-1)
-        tokens = self.view_trans(torch.cat([found.tokens, pooled], dim=-1), views, seen.ray_diff, seen.mask).tokens
+        views = self.view_fc(torch.cat([found.views, seen.features], dim=-1))
+        tokens = self.token_fc(torch.cat([found.tokens, pooled], dim=-1))
+        tokens = self.view_trans(tokens, views, seen.ray_diff, seen.mask).tokens
         tokens = self.norm(self.ray_trans(tokens).tokens)
         features = self.feature_fc(tokens.mean(dim=1))
         if not self.blend:

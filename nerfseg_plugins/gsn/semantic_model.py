@@ -35,6 +35,8 @@ class GsnModelConfig(GntModelConfig):
     """target class to instantiate"""
     feature_dim: int = 64
     """Channels of the 2D features."""
+    head_width: Optional[int] = None
+    """Channels inside the head; unset: the tokens' and the features' together, as published."""
     rgb_weight: float = 0.1
     """Weight of the colours' loss beside the features'."""
     freeze_backbone: bool = False
@@ -59,6 +61,7 @@ class GsnModel(GntModel):
             config.width,
             config.feature_dim,
             dropout=config.dropout,
+            head_width=config.head_width,
             blend=config.color == "blend",
             pool_unseen=config.pool_unseen,
         )

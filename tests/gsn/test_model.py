@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nerfseg_plugins.errors import InputError
-from nerfseg_plugins.gsn.model import GntModel, median_distance
+from nerfseg_plugins.gsn.model import GntModel
 from nerfseg_plugins.gsn.sampling import PointsSeen
 from nerfseg_plugins.gsn.transformer import RayTokens
 from nerfseg_plugins.image_based.rendering import ViewsInMemory, pinhole_cameras
@@ -83,12 +83,12 @@ def test_one_view_is_enough():
 def test_depth_from_attention_by_hand():
     attention = torch.tensor([[0.1, 0.3, 0.2, 0.4], [0.0, 0.0, 1.0, 0.0], [0.5, 0.5, 0.0, 0.0]])
     distances = torch.tensor([[1.0, 2.0, 4.0, 8.0]]).repeat(3, 1)
-    assert median_distance(attention, distances).tolist() == [[4], [4], [1]]
     mask = torch.tensor([[[True, False], [False, False], [True, True], [False, True]]]).repeat(3, 1, 1)
     seen = PointsSeen(torch.zeros(3, 4, 2, 3), None, torch.zeros(3, 4, 2, 4), mask)
     found = RayTokens(torch.zeros(3, 3), torch.zeros(3, 4, 16), torch.zeros(3, 4, 2, 16), attention)
     outputs = gnt().eval().outputs_of((found, seen, distances))  # type: ignore[arg-type]
-    assert outputs["expected_depth"][:, 0].tolist() == pytest.approx([4.7, 4.0, 1.5])
+    assert outputs["depth"][:, 0].tolist() == pytest.approx([4.7, 4.0, 1.5])
+    assert torch.equal(outputs["expected_depth"], outputs["depth"])
     assert outputs["accumulation"][:, 0].tolist() == pytest.approx([0.7, 1.0, 0.5])
 
 

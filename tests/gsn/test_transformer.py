@@ -122,9 +122,10 @@ def test_features_that_are_blended_begin_as_those_of_the_views():
     assert torch.allclose(head(found, seen), expected, atol=1e-5)
 
 
-def test_features_do_not_depend_on_the_direction_or_on_unseen_views():
+@pytest.mark.parametrize("head_width", [None, 16])
+def test_features_do_not_depend_on_the_direction_or_on_unseen_views(head_width):
     torch.manual_seed(0)
-    network, head = trunk(), SemanticHead(16, C, dropout=0.0)
+    network, head = trunk(), SemanticHead(16, C, dropout=0.0, head_width=head_width)
     seen, points, directions = inputs()
     found = head(network(seen, points, directions), seen)
     assert found.shape == (R, C)
