@@ -187,24 +187,22 @@ class GsnModel(GntModel):
         super().load_published(path)
         found = read_published(path)
         if found.semantics is not None:
-            self.check_channels(found.semantics, "", path)
+            self._check_channels(found.semantics, "", str(path))
             load_into(self.semantics, found.semantics, path, "the semantic head")
 
-    def check_channels(self, state: Mapping[str, Tensor], prefix: str, where: object) -> None:
-        """Refuse a state dict whose head has another number of channels.
+    def check_state(self, state: Mapping[str, Tensor]) -> None:
+        """Refuse a head for another number of channels.
 
         Raises:
-            InputError: says which and how to go on.
+            InputError: says which, and how to go on.
         """
+        self._check_channels(state, "semantics.", "the checkpoint")
+
+    def _check_channels(self, state: Mapping[str, Tensor], prefix: str, where: str) -> None:
         weight = state.get(f"{prefix}feature_fc.weight")
         if weight is not None and (found := weight.shape[0]) != self.config.feature_dim:
             raise InputError(
                 f"{where} is of a network for features of {found} channels, but this one is made for "
-                f"{self.config.feature_dim}; pass --pipeline.model.feature-dim {found}, or make features of as many "
-                "channels"
+                f"{self.config.feature_dim}; pass --pipeline.model.feature-dim {found}, or train it on features of "
+                f"{self.config.feature_dim}"
             )
-
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        """Say at once what torch would say in terms of shapes."""
-        self.check_channels(state_dict, f"{prefix}semantics.", "the checkpoint")
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)  # pyright: ignore[reportArgumentType]

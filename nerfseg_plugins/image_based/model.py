@@ -5,9 +5,10 @@ on it renders that one, in nerfstudio's viewer and commands as any other model d
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Optional
 
 import torch
@@ -101,6 +102,24 @@ class ImageBasedModel(Model):
         """
         own = self.state_dict()
         return {key: value for key, value in state.items() if key in own}
+
+    def check_state(self, state: Mapping[str, Tensor]) -> None:
+        """Refuse weights of another run that do not fit where a method can say why, and what to do.
+
+        Args:
+            state: weights by this model's keys.
+
+        Raises:
+            InputError: they do not fit.
+        """
+
+    def load_published(self, path: Path) -> None:
+        """Take over a checkpoint that the method's authors published.
+
+        Raises:
+            InputError: it cannot be read or does not fit, or the method reads none.
+        """
+        raise InputError(f"{path} is no run, and this method reads no published checkpoints; pass a run's config.yml")
 
     # The scene --------------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,8 @@ from nerfseg_plugins.scene.config_file import read_config
 
 IGNORED = ("lpips.", "device_indicator_param")
 """State keys of what is no part of the method."""
+PUBLISHED = (".pth", ".pt")
+"""Suffixes of checkpoints that are no runs."""
 
 
 @dataclass
@@ -31,7 +33,8 @@ class ImageBasedPipelineConfig(VanillaPipelineConfig):
     model: ImageBasedModelConfig = field(default_factory=ImageBasedModelConfig)
     """the networks"""
     pretrained: Optional[Path] = None
-    """The config.yml of another run, of which the networks that both have in common are taken over."""
+    """The config.yml of another run, of which the networks that both have in common are taken over, or a checkpoint
+    (.pth, .pt) that the method's authors published."""
 
 
 class ImageBasedPipeline(VanillaPipeline):
@@ -103,7 +106,9 @@ class ImageBasedPipeline(VanillaPipeline):
         Raises:
             InputError: the checkpoint is of another model.
         """
-        found = differences(self.model, model_state({"pipeline": dict(loaded_state)}), ignore=IGNORED)
+        state = model_state({"pipeline": dict(loaded_state)})
+        self.image_based_model.check_state(state)
+        found = differences(self.model, state, ignore=IGNORED)
         if found:
             raise InputError(
                 f"the checkpoint does not fit this run's model: {found[0]} ({len(found)} differences); it was trained "
@@ -115,16 +120,20 @@ class ImageBasedPipeline(VanillaPipeline):
         """Take over those networks of another run that the model says it shares with it; each whole, or an error.
 
         Args:
-            run: its config.yml.
+            run: its config.yml, or a published checkpoint.
 
         Raises:
             InputError: no run, no checkpoint, or nothing in it fits.
         """
+        if run.suffix in PUBLISHED:
+            self.image_based_model.load_published(run)
+            return
         path = find_checkpoint(Path(run).parent / read_config(run).relative_model_dir)
         model = self.image_based_model
         state = model.adopts(model_state(read_checkpoint(path)))
         if not state:
             raise InputError(f"{path} holds no networks that this method could take over; pass a run of another method")
+        model.check_state(state)
         parts = {key.split(".")[0] for key in state}
         others = tuple(f"{key}." for key, _ in model.named_children() if key not in parts)
         if found := differences(model, state, ignore=(*IGNORED, *others)):

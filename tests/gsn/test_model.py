@@ -170,7 +170,9 @@ def test_features_that_are_missing_or_of_another_width():
 def test_a_checkpoint_of_another_width():
     state = gsn(feature_dim=16).state_dict()
     with pytest.raises(InputError, match=r"features of 16 channels, but this one is made for 8.*--pipeline.model.feat"):
-        gsn().load_state_dict(state)
+        gsn().check_state(state)
+    gsn(feature_dim=16).check_state(state)
+    gsn().check_state(gnt().state_dict())
 
 
 def published(model: Any, path: Path, head: bool) -> None:
