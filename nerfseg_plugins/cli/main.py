@@ -20,6 +20,9 @@ SUBCOMMANDS = {
     "eval": "Eval",
     "export": "Export",
     "pose": "Pose",
+    "open": "Open",
+    "turntable": "Turntable",
+    "objects": "Objects",
     "photo": "Photo",
 }
 """Subcommand -> its class in the module of the same name."""

@@ -47,7 +47,7 @@ class ObjectResults:
     Args:
         folder: where they lie.
         settings: whatever decides the figures; plain values that JSON can hold.
-        overwrite: whether what other settings made may be replaced.
+        overwrite: whether to begin anew, whatever is there.
 
     Raises:
         InputError: the folder holds results of other settings, or something else.
@@ -64,6 +64,7 @@ class ObjectResults:
                 raise InputError(f"{self.folder} holds results of another {differing}; {mend}")
         elif (self.folder / METRICS).exists() and not overwrite:
             raise InputError(f"{self.folder} holds a {METRICS} that this command did not write; {mend}")
+        self._known: Optional[set[str]] = set() if overwrite else None
         write_json(path, wanted)
 
     def folder_of(self, name: str) -> Path:
@@ -81,7 +82,7 @@ class ObjectResults:
             InputError: its file is damaged.
         """
         path = self.folder_of(name) / METRICS
-        if not path.is_file():
+        if not path.is_file() or (self._known is not None and name not in self._known):
             return None
         stored = read_json(path)
         try:
@@ -98,6 +99,8 @@ class ObjectResults:
         record = {"mean": figures.mean, "sources": list(figures.sources), "seconds": figures.seconds}
         record = {**record, "settings": self._digest, "views": views}
         write_json(self.folder_of(figures.name) / METRICS, record)
+        if self._known is not None:
+            self._known.add(figures.name)
 
     def write_summary(self, found: Sequence[ObjectFigures]) -> dict[str, Any]:
         """Write FOLDER/metrics.json, see `summary`, and return it."""

@@ -20,7 +20,8 @@ HELD_OUT = 8
 
 def spread_views(total: int, count: int) -> list[int]:
     """Views that stand for all: the middle ones of `count` equal parts."""
-    return sorted({int((part + 0.5) * total / count) for part in range(min(count, total))})
+    count = min(count, total)
+    return [int((part + 0.5) * total / count) for part in range(count)]
 
 
 def sources_and_targets(

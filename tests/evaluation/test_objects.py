@@ -67,7 +67,8 @@ def test_other_settings_are_refused_and_replaced_when_asked(tmp_path: Path):
     replaced = ObjectResults(tmp_path, other, overwrite=True)
     assert replaced.get("a/1") is None, "it is of the settings before"
     replaced.add(figures("a/1", 30))
-    assert ObjectResults(tmp_path, other).get("a/1") == figures("a/1", 30)
+    assert replaced.get("a/1") == ObjectResults(tmp_path, other).get("a/1") == figures("a/1", 30)
+    assert ObjectResults(tmp_path, other, overwrite=True).get("a/1") is None, "begun anew"
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path):
