@@ -18,7 +18,6 @@ import numpy as np
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
 from nerfseg_plugins.errors import InputError
-from nerfseg_plugins.files import inside
 
 from .frame_values import Intrinsics, image_size, read_pose
 from .many_scenes import (
@@ -71,12 +70,14 @@ class SRN(ManyScenes):
         if (data / INTRINSICS_FILE).is_file():
             return SceneFolder(data.name, "", data) if name == data.name else None
         wanted, _, item = name.rpartition("/")
+        if item in ("", ".", ".."):
+            return None
         for category, folders in category_folders(data).items():
             for split in SPLITS:
                 if split not in folders or wanted not in ("", category):
                     continue
-                folder = inside(objects_root(folders[split]), item)
-                if item and folder.is_dir():
+                folder = objects_root(folders[split]) / item
+                if folder.is_dir():
                     return SceneFolder(f"{category}/{item}", category, folder)
         return None
 
