@@ -43,13 +43,13 @@ from nerfseg_plugins.files import read_json, write_json  # noqa: E402
 from nerfseg_plugins.isrf.cache import CacheConfig, VoxelCache  # noqa: E402
 from nerfseg_plugins.isrf.lifting import StrokePoints, lift_pixels  # noqa: E402
 from nerfseg_plugins.isrf.marks import mark  # noqa: E402
-from nerfseg_plugins.isrf.select_config import Method, SelectConfig  # noqa: E402
 from nerfseg_plugins.isrf.selection import select, solid  # noqa: E402
 from nerfseg_plugins.isrf.solid import VoxelSet  # noqa: E402
 from nerfseg_plugins.method_configs.isrf import isrf_tiny  # noqa: E402
 from nerfseg_plugins.scene.run import Run, load_run  # noqa: E402
 from nerfseg_plugins.scene.train import run_quietly, train_run  # noqa: E402
 from nerfseg_plugins.segments.masks import read_ids  # noqa: E402
+from nerfseg_plugins.segments.select_config import Method, SelectConfig  # noqa: E402
 from nerfseg_plugins.segments.strokes import Stroke  # noqa: E402
 
 Part = Literal["room-a", "alike", "dtu", "fox", "speed", "memory", "summary"]

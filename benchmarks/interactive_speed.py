@@ -36,10 +36,10 @@ from nerfseg_plugins.isrf import dense  # noqa: E402
 from nerfseg_plugins.isrf.cache import VoxelCache  # noqa: E402
 from nerfseg_plugins.isrf.growing import Kernel  # noqa: E402
 from nerfseg_plugins.isrf.lifting import StrokePoints  # noqa: E402
-from nerfseg_plugins.isrf.select_config import SelectConfig, WalkerConfig  # noqa: E402
 from nerfseg_plugins.isrf.selection import Selected, select, solid, voxels_at  # noqa: E402
 from nerfseg_plugins.isrf.voxels import VoxelGrid  # noqa: E402
 from nerfseg_plugins.manifest import Manifest, write_manifest  # noqa: E402
+from nerfseg_plugins.segments.select_config import SelectConfig, WalkerConfig  # noqa: E402
 
 MILLION = 1_000_000
 MILLION_SIDE = 264

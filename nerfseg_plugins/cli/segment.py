@@ -17,7 +17,7 @@ from nerfseg_plugins.cli.segment_strokes import StrokeOptions, drawn, views_of
 from nerfseg_plugins.cli.views import Split
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.files import write_json
-from nerfseg_plugins.isrf.select_config import SelectConfig
+from nerfseg_plugins.segments.select_config import SelectConfig
 
 if TYPE_CHECKING:
     from nerfseg_plugins.cli.segment_query import Found

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Optional
 from nerfseg_plugins.cli.segment_strokes import lift_strokes
 from nerfseg_plugins.cli.views import Split
 from nerfseg_plugins.errors import InputError
-from nerfseg_plugins.isrf.select_config import SelectConfig
+from nerfseg_plugins.segments.select_config import SelectConfig
 
 if TYPE_CHECKING:
     from torch import Tensor

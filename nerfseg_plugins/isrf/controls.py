@@ -16,9 +16,9 @@ from nerfseg_plugins.isrf.cache import CacheConfig
 from nerfseg_plugins.isrf.edits import Action
 from nerfseg_plugins.isrf.growing import Kernel
 from nerfseg_plugins.isrf.interaction import Shown
-from nerfseg_plugins.isrf.select_config import Method, SelectConfig
 from nerfseg_plugins.scene.elements import HintedButton, ViewerGroup, ViewerMarkdown
 from nerfseg_plugins.scene.stroke_tool import StrokeTool
+from nerfseg_plugins.segments.select_config import Method, SelectConfig
 from nerfseg_plugins.segments.stroke_files import RADIUS
 from nerfseg_plugins.segments.strokes import stamp_points, stamp_polyline
 

@@ -8,12 +8,12 @@ from torch import nn
 from nerfseg_plugins.isrf import controls
 from nerfseg_plugins.isrf.controls import Controls
 from nerfseg_plugins.isrf.interaction import Interaction, describe
-from nerfseg_plugins.isrf.select_config import SelectConfig
 from nerfseg_plugins.isrf.workbench import Workbench
 from nerfseg_plugins.scene.elements import ViewerAttachment, plain
 from nerfseg_plugins.scene.jobs import Jobs, told
 from nerfseg_plugins.scene.stroke_access import NEGATIVE, POSITIVE, StrokeAccess
 from nerfseg_plugins.scene.stroke_tool import Ink
+from nerfseg_plugins.segments.select_config import SelectConfig
 
 LOOKED_THROUGH = ("rgb", "not set")
 """Outputs that give way to the one that shows what is selected."""

@@ -13,10 +13,10 @@ from nerfseg_plugins.features.queries import centroids, squared_distance
 from nerfseg_plugins.isrf.cache import VoxelCache
 from nerfseg_plugins.isrf.growing import Kernel, grow
 from nerfseg_plugins.isrf.lifting import StrokePoints
-from nerfseg_plugins.isrf.select_config import SelectConfig
 from nerfseg_plugins.isrf.solid import VoxelSet
 from nerfseg_plugins.isrf.voxels import CHUNK, find, neighbours, offsets
 from nerfseg_plugins.isrf.walker import walk
+from nerfseg_plugins.segments.select_config import SelectConfig
 
 EVERYTHING = 0.99
 """Part of all voxels that counts as everything."""

@@ -9,29 +9,25 @@ system.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields
 
 import numpy as np
 import torch
 from scipy import sparse
-from scipy.sparse.linalg import LinearOperator, cg
 from skimage.color import rgb2lab
 from torch import Tensor
 
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.isrf.cache import VoxelCache
-from nerfseg_plugins.isrf.select_config import WalkerConfig
 from nerfseg_plugins.isrf.voxels import VoxelGrid, find, neighbours, offsets, squared_differences
+from nerfseg_plugins.segments.random_walk import harmonic
+from nerfseg_plugins.segments.select_config import WalkerConfig
 
 CHUNK = 1 << 13
 """Voxels whose links are looked at at once."""
 SLAB = 1 << 16
 """Voxels whose surface directions are fitted at once."""
-TOLERANCE = 1e-4
-"""Relative residual at which the system counts as solved; what counts is on which side of a half a voxel is."""
-MAX_STEPS = 500
-"""A system of settings so extreme that it takes longer is solved roughly."""
 NORMAL_ROUNDS = 2
 """Surface directions are fitted to the neighbours of neighbours."""
 
@@ -67,7 +63,7 @@ def walk(cache: VoxelCache, positive: Tensor, negative: Tensor, prior: Tensor, c
         fixed[place] = True
         values[place] = value
     found = torch.zeros(len(cache))
-    found[chosen.cpu()] = torch.from_numpy(_solve(graph, values, fixed, config.prior))
+    found[chosen.cpu()] = torch.from_numpy(harmonic(graph, values, fixed, config.prior))
     return found
 
 
@@ -180,50 +176,3 @@ def _summed_moments(coords: np.ndarray, linked: sparse.csr_matrix, rows: slice) 
             values = values + upper @ values + lower @ values
         found.append(values[rows])
     return np.stack(found)
-
-
-def _solve(graph: sparse.csr_matrix, values: np.ndarray, fixed: np.ndarray, prior: float) -> np.ndarray:
-    """The harmonic function with priors: at each free voxel, the mean of its neighbours' values and its own prior.
-
-    Args:
-        graph: (M, M) weights, upper triangle.
-        values: (M,) of the fixed voxels, and the priors of the free ones.
-        fixed: (M,) bool.
-        prior: weight of the priors.
-
-    Returns:
-        (M,) float32 in [0, 1].
-    """
-    degree = _sums(graph, np.ones(len(values), np.float32)) + np.float32(prior)
-    fixed = fixed | (degree == 0)  # without neighbours and without prior a voxel keeps its value
-    degree[fixed] = 1
-    target = _sums(graph, fixed * values) + np.float32(prior) * values
-    target[fixed] = 0
-
-    def apply(x: np.ndarray) -> np.ndarray:
-        # Fixed voxels are unknowns that are zero, so that the graph need not be taken apart.
-        found = _sums(graph, x)
-        found[fixed] = 0
-        return np.subtract(degree * x, found, out=found)
-
-    found, _ = cg(
-        _operator(apply, len(values)),
-        target,
-        x0=np.where(fixed, np.float32(0), values),
-        rtol=TOLERANCE,
-        maxiter=MAX_STEPS,
-        M=_operator(lambda x: x / degree, len(values)),
-    )
-    found[fixed] = values[fixed]
-    return found.clip(0, 1, out=found)
-
-
-def _sums(graph: sparse.csr_matrix, values: np.ndarray) -> np.ndarray:
-    """The weighted sums (M,) of the neighbours' values."""
-    found = graph @ values
-    found += graph.T @ values
-    return found
-
-
-def _operator(apply: Callable[[np.ndarray], np.ndarray], size: int) -> LinearOperator:
-    return LinearOperator((size, size), matvec=apply, dtype=np.float32)  # type: ignore[call-arg]

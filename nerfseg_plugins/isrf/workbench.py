@@ -19,7 +19,6 @@ from nerfseg_plugins.isrf.interaction import DrawnStroke, Interaction, Shown, al
 from nerfseg_plugins.isrf.kept import kept_voxels
 from nerfseg_plugins.isrf.lifting import lift
 from nerfseg_plugins.isrf.make_edit import Color, Vector, make_edit
-from nerfseg_plugins.isrf.select_config import SelectConfig
 from nerfseg_plugins.isrf.selection import select, solid
 from nerfseg_plugins.isrf.solid import VoxelSet
 from nerfseg_plugins.isrf.words import points_of_words
@@ -28,6 +27,7 @@ from nerfseg_plugins.scene.fingerprint import fingerprint
 from nerfseg_plugins.scene.frames import frame_transform
 from nerfseg_plugins.scene.history import History
 from nerfseg_plugins.scene.stroke_access import NEGATIVE, POSITIVE, StrokeAccess
+from nerfseg_plugins.segments.select_config import SelectConfig
 
 MAX_STEPS = 1000
 """Growing ends after so many steps."""

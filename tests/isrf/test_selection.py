@@ -12,8 +12,8 @@ from scipy import ndimage
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.isrf.cache import VoxelCache
 from nerfseg_plugins.isrf.lifting import StrokePoints
-from nerfseg_plugins.isrf.select_config import SelectConfig, WalkerConfig
 from nerfseg_plugins.isrf.selection import FILL_MARGIN, Selected, pieces_with, select, solid, voxels_at
+from nerfseg_plugins.segments.select_config import SelectConfig, WalkerConfig
 
 from .caches import boxes_apart, cache_of, mark, random_cache, unit
 

@@ -11,8 +11,8 @@ from skimage.color import rgb2lab
 
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.isrf.cache import VoxelCache
-from nerfseg_plugins.isrf.select_config import WalkerConfig
 from nerfseg_plugins.isrf.walker import links, surface_directions, walk
+from nerfseg_plugins.segments.select_config import WalkerConfig
 
 from .caches import cache_of, mark, random_cache, unit
 
