@@ -1,12 +1,15 @@
 """Trainer of image-based methods."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.trainer import TrainerConfig
+from nerfstudio.utils.misc import step_check
 from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor
 
+from nerfseg_plugins.image_based import processes
 from nerfseg_plugins.image_based.pipeline import ImageBasedPipeline, ImageBasedPipelineConfig
 from nerfseg_plugins.scene.resumable import ResumableTrainer, compute_repeatably
 
@@ -29,7 +32,7 @@ class ImageBasedTrainer(ResumableTrainer):
         """Build the run.
 
         Raises:
-            InputError: the data, a checkpoint or the other run cannot be used.
+            InputError: the data, a checkpoint or the other run cannot be used, or another process begins otherwise.
         """
         compute_repeatably(self.device)
         config = self.config.pipeline
@@ -42,7 +45,9 @@ class ImageBasedTrainer(ResumableTrainer):
         config.pretrained = None if config.pretrained is None else config.pretrained.absolute()
         if self.local_rank == 0:
             self.config.save_config()
+        processes.agree(processes.settings(self.config))
         super().setup(test_mode)
+        processes.agree({"the step to begin at": str(self._start_step)})
 
     @property
     def _networks(self) -> ImageBasedPipeline:
@@ -63,3 +68,10 @@ class ImageBasedTrainer(ResumableTrainer):
         elif pretrained is not None:
             self._networks.adopt(pretrained)
             CONSOLE.print(f"Networks taken from {pretrained}.")
+
+    def train_iteration(self, step: int) -> tuple[Tensor, dict[str, Any], dict[str, Any]]:
+        """One step; what is logged of it are means over all processes."""
+        loss, losses, metrics = super().train_iteration(step)
+        if not step_check(step, self.config.logging.steps_per_log, run_at_zero=True):
+            return loss, losses, metrics
+        return processes.average({"": loss})[""], processes.average(losses), processes.average(metrics)

@@ -1,0 +1,160 @@
+"""Two training processes against one on an equal batch; `image_based.py` calls it.
+
+    python benchmarks/image_based_processes.py --data CHAIRS
+
+Both are trained by `ns-train`, on the CPU with gloo, for as many steps and on as many scenes a step in all. Scenes and
+rays are drawn by chance, and not the same by two processes as by one: so losses agree as those of two seeds do. That
+the step itself is equal where the draws are is tested in tests/image_based/test_processes.py.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from nerfseg_plugins.files import read_json, write_json
+
+TARGET = 0.05
+"""Difference of the losses, relative to that of one process."""
+
+
+@dataclass
+class Processes:
+    """Compare two processes with one."""
+
+    data: Path
+    """Scenes to train on."""
+    output_path: Path = Path("benchmarks/results/image_based/processes")
+    """Folder for runs and result.json."""
+    method: str = "pixelnerf-tiny"
+    """Method that is trained."""
+    dataparser: str = "srn-data"
+    """Parser of the data."""
+    steps: int = 100
+    """Steps of training."""
+    scenes: int = 4
+    """Scenes of a step in all processes together; even."""
+    last: int = 20
+    """Steps at the end over which losses are averaged."""
+    seeds: tuple[int, ...] = (42,)
+    """Runs of each kind are repeated with these, and their losses averaged."""
+    flags: tuple[str, ...] = field(default_factory=tuple)
+    """Further flags for ns-train."""
+
+    def main(self) -> None:
+        """Run and print."""
+        result = compare_processes(
+            self.data,
+            self.output_path,
+            method=self.method,
+            dataparser=self.dataparser,
+            steps=self.steps,
+            scenes=self.scenes,
+            last=self.last,
+            seeds=self.seeds,
+            flags=self.flags,
+        )
+        for name, value in result.items():
+            print(f"{name:12} {value}")
+
+
+def compare_processes(
+    data: Path,
+    folder: Path,
+    *,
+    method: str = "pixelnerf-tiny",
+    dataparser: str = "srn-data",
+    steps: int = 100,
+    scenes: int = 4,
+    last: int = 20,
+    seeds: Sequence[int] = (42,),
+    flags: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Train with one process and with two on equal batches; runs that are there already are not repeated.
+
+    Args:
+        data: scenes to train on.
+        folder: for the runs and result.json.
+        method: name of an image-based method.
+        dataparser: name of the data's parser.
+        steps: of each run.
+        scenes: of a step, in all processes together; even.
+        last: steps at the end of which losses are averaged.
+        seeds: runs of each kind.
+        flags: for ns-train, besides.
+
+    Returns:
+        one, two: losses at the end, means over seeds; difference: relative to `one`; first: the loss at the first step;
+        seconds_one, seconds_two: of all runs, the start of the processes included; reached.
+    """
+    folder = Path(folder).resolve()
+    losses: dict[int, list[float]] = {1: [], 2: []}
+    first: list[float] = []
+    seconds = {1: 0.0, 2: 0.0}
+    for seed in seeds:
+        for count in (1, 2):
+            run = folder / "processes" / method / f"{count}-{seed}"
+            if not (run / "seconds.json").is_file():
+                options = [
+                    *("--output-dir", str(folder), "--experiment-name", "processes", "--timestamp", run.name),
+                    *("--data", str(Path(data).resolve()), "--max-num-iterations", str(steps)),
+                    *("--machine.num-devices", str(count), "--machine.seed", str(seed)),
+                    *("--pipeline.datamanager.scenes-per-batch", str(scenes // count)),
+                ]
+                write_json(run / "seconds.json", {"seconds": _train(method, [*options, *flags, dataparser])})
+            curve = losses_of(run)
+            losses[count].append(float(np.mean(curve[-last:])))
+            first.append(curve[0])
+            seconds[count] += read_json(run / "seconds.json")["seconds"]
+    one, two = float(np.mean(losses[1])), float(np.mean(losses[2]))
+    difference = abs(two - one) / one
+    result = {
+        "one": one,
+        "two": two,
+        "difference": difference,
+        "first": float(np.mean(first)),
+        "each_one": losses[1],
+        "each_two": losses[2],
+        "seconds_one": seconds[1],
+        "seconds_two": seconds[2],
+        "steps": steps,
+        "scenes": scenes,
+        "reached": difference <= TARGET,
+    }
+    write_json(folder / "result.json", result)
+    return result
+
+
+def losses_of(run: Path) -> list[float]:
+    """The loss of every step of a run, means over its processes, from its TensorBoard log."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0})  # all steps, not a sample of them
+    events.Reload()
+    by_step = {event.step: event.value for event in events.Scalars("Train Loss")}
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def _train(method: str, options: Sequence[str]) -> float:
+    """Seconds of an `ns-train` without evaluation, on the CPU, that writes the loss of every step down."""
+    never = str(10**9)
+    always = [
+        *("--vis", "tensorboard", "--logging.steps-per-log", "1", "--machine.device-type", "cpu"),
+        *("--steps-per-eval-batch", never, "--steps-per-eval-image", never, "--steps-per-eval-all-images", never),
+        *("--viewer.quit-on-train-completion", "True"),
+    ]
+    begin = time.perf_counter()
+    command = [str(Path(sys.executable).parent / "ns-train"), method, *always, *options]
+    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - begin
+
+
+if __name__ == "__main__":
+    tyro.cli(Processes, description=__doc__).main()
