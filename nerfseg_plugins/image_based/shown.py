@@ -47,7 +47,8 @@ def sources_and_targets(
     """
     train = scene.read("train")
     if not scene.many and not views:
-        return train, scene.read(test_split)
+        held_out = scene.read(test_split)
+        return train, held_out if held_out.image_filenames else train
     whole = train if scene.many else joined(train, scene.read(test_split))
     total = len(whole.image_filenames)
     if outside := [index for index in views if not 0 <= index < total]:
