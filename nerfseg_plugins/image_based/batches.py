@@ -68,7 +68,8 @@ def draw_batch(
 
     Returns:
         B * R rays with bounds, and {"image": (B * R, 3), "views": SourceViews of B scenes, "scenes": their names,
-        "features": (B * R, C) where the scenes have any}. Source images have the size of the first scene's first.
+        "features": (B * R, C) where the scenes have any}. Source images have the size of the first view of
+        the first scene.
 
     Raises:
         InputError: a scene has too few views, or an image or its features cannot be read.
@@ -86,8 +87,7 @@ def draw_batch(
         views = _views_of_rays(scene, rule, rng, rays, target)
         drawn.append(Drawn(scene, sources[:number], views, *scene.draw_pixels(views, rng, in_boxes)))
     batch = batch_of(drawn)
-    size = scenes[0].size(drawn[0].sources[0])
-    taken = [entry.scene.take(entry.sources, size) for entry in drawn]
+    taken = [entry.scene.take(entry.sources, scenes[0].size(0)) for entry in drawn]
     if rule.jitter > 0:
         jitters = [Jitter.draw(rng, rule.jitter) for _ in drawn]
         taken = [

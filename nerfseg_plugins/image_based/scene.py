@@ -147,14 +147,15 @@ class Scene:
 
         Args:
             indices: numbers of the views.
-            size: (height, width) that all get; by default those of the first, where they differ.
+            size: (height, width) that all get; by default those of the scene's first view, so that views that are
+                taken one by one fit together.
 
         Raises:
             InputError: an image, or its features, cannot be read, or there is no such view.
         """
         rows = list(indices)
         self.check(rows)
-        height, width = size or self.size(rows[0])
+        height, width = size or self.size(0)
         made = {(self._key(row), "pinhole"): lambda row=row: self._pinhole(row) for row in rows}
         pixels = self._cache.get_all(made)
         scale = torch.tensor([[width, height]]) / torch.from_numpy(self.sizes[rows][:, ::-1].copy())
@@ -204,7 +205,7 @@ class Scene:
         return undistortion(self.size(index), shape, *lens)
 
     def _features(self, rows: list[int]) -> Tensor:
-        """(1, V, C, h, w) of the pinhole images; all with as many cells as the first."""
+        """(1, V, C, h, w) of the pinhole images; all with as many cells as the scene's first view."""
         assert self.features is not None
         found = []
         for row in rows:
@@ -212,7 +213,7 @@ class Scene:
             if not self._is_pinhole(row):
                 values = sampled(values, self._grid(row, (values.shape[0], values.shape[1])))
             found.append(torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1).float())
-        shape = found[0].shape[1:]
+        shape = torch.Size(self.features.map(0).shape[:2])
         same = [
             value if value.shape[1:] == shape else interpolate(value[None], shape, mode="bilinear", antialias=True)[0]
             for value in found

@@ -67,9 +67,9 @@ def test_a_point_projects_onto_itself_in_views_of_any_size_and_lens(tmp_path: Pa
     np.testing.assert_allclose(found.pixels[0, :, 0].numpy(), centroids(views.images[0]), atol=0.35)
 
 
-def test_the_size_of_the_first_view_or_a_given_one(tmp_path: Path):
+def test_the_size_of_the_scenes_first_view_or_a_given_one(tmp_path: Path):
     scene = scene_of(capture_parser(write_capture(tmp_path / "a", [(12, 16), (24, 20), (12, 16)]), eval_mode="all"))
-    assert scene.take([1, 0]).size == (24, 20)
+    assert scene.take([1, 0]).size == scene.take([1]).size == (12, 16)
     given = scene.take([1], (6, 40))
     assert given.size == (6, 40)
     assert given.focal[0, 0].tolist() == pytest.approx([1.2 * 40, 1.3 * 20 * 6 / 24])

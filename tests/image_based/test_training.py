@@ -15,7 +15,7 @@ from nerfseg_plugins.image_based.trainer import ImageBasedTrainer  # noqa: E402
 from nerfseg_plugins.scene.checkpoint import find_checkpoint, read_checkpoint  # noqa: E402
 from nerfseg_plugins.scene.config_file import write_config  # noqa: E402
 
-from .captures import category_parser, llff_parser, write_category, write_llff  # noqa: E402
+from .captures import capture_parser, category_parser, llff_parser, write_capture, write_category, write_llff  # noqa: E402
 from .mean_color import MeanColor, MeanColorConfig, trainer_config  # noqa: E402
 
 
@@ -103,6 +103,18 @@ def test_the_run_shows_any_scene(chairs: Path, tmp_path: Path):
     outputs = pipeline.model.get_outputs_for_camera(pipeline.datamanager.eval_dataset.cameras[0:1])
     assert outputs["rgb"].shape == (12, 16, 3)
     assert 0 < pipeline.get_average_eval_image_metrics()["psnr"] < 50
+
+
+def test_views_of_mixed_sizes_are_shown_together(tmp_path: Path):
+    """The model takes and encodes them one by one."""
+    capture = write_capture(tmp_path / "hall", [(12, 16), (18, 16), (10, 20), (12, 16), (24, 30)], k1=-0.1)
+    trainer = build(capture_parser(capture), tmp_path, "run", 2)
+    trainer.train()
+    model, dataset = trainer.pipeline.model.eval(), trainer.pipeline.datamanager.eval_dataset
+    assert dataset is not None
+    assert model.sources([0, 1, 2]).images.shape == (1, 3, 3, 18, 16)
+    sizes = [model.get_outputs_for_camera(dataset.cameras[row : row + 1])["rgb"].shape for row in range(2)]
+    assert sizes == [(12, 16, 3), (24, 30, 3)]
 
 
 def test_data_are_found_from_anywhere(chairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
