@@ -1,22 +1,32 @@
 """What the processes of test_processes.py do; they import this module by its name."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
-from nerfstudio.cameras.rays import RayBundle
-from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor, nn
 from torch import distributed as dist
 
 from nerfseg_plugins import compat
-from nerfseg_plugins.errors import InputError
-from nerfseg_plugins.image_based.model import ImageBasedModel, ImageBasedModelConfig
-from nerfseg_plugins.image_based.processes import agree, average, world, wrap
-from nerfseg_plugins.image_based.views import SourceViews
+
+compat.apply()
+
+from mean_color import trainer_config  # noqa: E402
+from nerfstudio.cameras.rays import RayBundle  # noqa: E402
+from nerfstudio.data.scene_box import SceneBox  # noqa: E402
+from nerfstudio.plugins.types import MethodSpecification  # noqa: E402
+from nerfstudio.utils import comms  # noqa: E402
+
+from nerfseg_plugins.dataparsers.srn import SRNDataParserConfig  # noqa: E402
+from nerfseg_plugins.errors import InputError  # noqa: E402
+from nerfseg_plugins.image_based.model import ImageBasedModel, ImageBasedModelConfig  # noqa: E402
+from nerfseg_plugins.image_based.processes import agree, average, world, wrap  # noqa: E402
+from nerfseg_plugins.image_based.trainer import ImageBasedTrainerConfig  # noqa: E402
+from nerfseg_plugins.image_based.views import SourceViews  # noqa: E402
 
 SCENES, RAYS, STEPS = 4, 6, 8
+mean_color = MethodSpecification(config=trainer_config(SRNDataParserConfig()), description="For tests.")
+"""For `ns-train`."""
 
 
 class Tiny(ImageBasedModel):
@@ -80,15 +90,30 @@ def fit(model: nn.Module, mine: Callable[[int], range]) -> dict[str, Any]:
     return {"gradients": first, "losses": losses, "weights": dict(model.state_dict())}
 
 
-def work(rank: int, meet: Callable[[], None], folder: Path) -> None:
-    """Train together in several ways; saves what came of it."""
-    compat.apply()
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", world_size=2, rank=rank)
-    assert world() == (rank, 2)
+def work(local_rank: int, world_size: int, config: ImageBasedTrainerConfig, rank: int) -> None:
+    """Train together in several ways, beginning with a run and its continuation; saves what came of it.
+
+    nerfstudio calls this instead of its own loop of training.
+    """
+    folder = config.output_dir
+    for steps in (3, 6):
+        config.max_num_iterations = steps
+        torch.manual_seed(rank)
+        trainer = config.setup(local_rank=local_rank, world_size=world_size)
+        trainer.setup()
+        trainer.train()
+        dist.barrier(device_ids=[local_rank])  # the checkpoint is there
+        config.load_dir = config.get_checkpoint_dir()
+    manager = trainer.pipeline.datamanager
+    found: dict[str, Any] = {
+        "scenes": manager.open_pool().names,
+        "first": trainer._start_step,
+        "trained": dict(trainer.pipeline.model.state_dict()),
+        "ranks": [*world(), comms.get_local_rank(), comms.get_rank()],
+    }
     half = SCENES // 2
-    found = {"equal": fit(wrap(model_of(rank), rank), lambda step: range(half * rank, half * (rank + 1)))}
-    # Shares of different sizes: what a step draws is as much everywhere, of more or fewer scenes.
+    found["equal"] = fit(wrap(model_of(rank), rank), lambda step: range(half * rank, half * (rank + 1)))
+    # As much a step everywhere, of shares of different sizes.
     found["uneven"] = fit(
         wrap(model_of(rank), rank), lambda step: range(2, 3) if rank else range(step % 2, step % 2 + 1)
     )
