@@ -169,8 +169,11 @@ class ImageBasedDataManager(VanillaDataManager):
         return Scene(reference.name, outputs, self.cache, bounds, config.masked, features)
 
     def create_train_dataset(self) -> SceneDataset:
-        """The source views of the shown scene."""
-        return SceneDataset(self.shown, self.config.camera_res_scale_factor)
+        """The source views of the shown scene; its metadata say how many channels their features have."""
+        dataset = SceneDataset(self.shown, self.config.camera_res_scale_factor)
+        if self.shown.features is not None:
+            dataset.metadata["feature_channels"] = self.shown.features.channels
+        return dataset
 
     def create_eval_dataset(self) -> SceneDataset:
         """The views of the shown scene that are to be rendered."""
@@ -197,9 +200,10 @@ class ImageBasedDataManager(VanillaDataManager):
             groups = self.catalog.training(self.config.only)
             pool = Pool(groups, self._training_scene, self.rank, self.world_size)
             pool.check()
-            total = sum(len(scenes) for _, scenes in groups)
+            total, left_out = sum(len(scenes) for _, scenes in groups), self.catalog.num_excluded
             here = "" if self.world_size == 1 else f", {len(pool.names)} of them in process {self.rank}"
-            CONSOLE.print(f"Training on {total} scenes{here}; showing {self.shown.name}.")
+            excluded = f" ({left_out} are excluded)" if self.config.exclude or left_out else ""
+            CONSOLE.print(f"Training on {total} scenes{here}{excluded}; showing {self.shown.name}.")
             self._pool = pool
         return self._pool
 

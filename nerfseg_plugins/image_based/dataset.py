@@ -13,8 +13,6 @@ class SceneDataset(InputDataset):
     def __init__(self, scene: Scene, scale_factor: float = 1.0) -> None:
         super().__init__(scene.outputs, scale_factor)
         self.scene = scene
-        if scene.features is not None:
-            self.metadata["feature_channels"] = scene.features.channels
 
     def get_numpy_image(self, image_idx: int) -> np.ndarray:
         """Image (H, W, 3) uint8.

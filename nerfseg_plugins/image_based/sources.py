@@ -214,6 +214,15 @@ class Catalog:
             raise InputError(f"{self.where} has no scenes to train on; check the path")
         return groups
 
+    @property
+    def num_excluded(self) -> int:
+        """How many scenes are not trained on because they are excluded."""
+        return sum(
+            source.holds_out(source.reference(local), self.exclude)
+            for source in self.sources
+            for local in source.names("train")
+        )
+
     def _check_allowed(self, scene: SceneRef) -> None:
         for source in self.sources:
             if scene.local in source.names("train") and source.holds_out(scene, self.exclude):

@@ -16,10 +16,12 @@ compat.apply()
 
 from nerfseg_plugins.dataparsers.many_scenes import ManyScenes  # noqa: E402
 from nerfseg_plugins.errors import InputError  # noqa: E402
+from nerfseg_plugins.features.store import origin_of, write_map  # noqa: E402
 from nerfseg_plugins.image_based.datamanager import (  # noqa: E402
     ImageBasedDataManager,
     ImageBasedDataManagerConfig,
 )
+from nerfseg_plugins.manifest import Manifest, write_manifest  # noqa: E402
 
 from .captures import capture_parser, category_parser, llff_parser, write_capture, write_category, write_llff  # noqa: E402
 
@@ -136,6 +138,22 @@ def test_transparent_photos_are_compared_in_front_of_the_background(tmp_path: Pa
     manager = manager_of(capture_parser(folder))
     assert manager.eval_dataset[0]["image"].shape == (12, 16, 3) and manager.eval_dataset[0]["image"].max() == 0
     assert manager_of(capture_parser(folder), camera_res_scale_factor=0.5).eval_dataset[0]["image"].shape == (6, 8, 3)
+
+
+def test_features_are_needed_of_source_views_alone(tmp_path: Path):
+    """As long as nothing is learned from the others."""
+    folder = write_llff(tmp_path / "fern")
+    manager = manager_of(llff_parser(folder))
+    features = folder / "features" / "dino"
+    write_manifest(features, Manifest("dino", "x", None, (12, 16), "0"))
+    for image in manager.train_dataset.image_filenames:
+        write_map(features / f"{image.stem}.npz", np.ones((3, 4, 5)), image, (12, 16), origin_of(features))
+    manager = manager_of(llff_parser(folder), features="auto")
+    assert manager.train_dataset.metadata["feature_channels"] == 5 and len(manager.eval_dataset[0]["image"]) == 12
+    rays, batch = manager.next_train(0)
+    assert batch["features"].shape == (len(rays), 5) and batch["views"].features.shape == (4, 1, 5, 3, 4)
+    with pytest.raises(InputError, match=r"has no features of .*00[08]\.png; make them with: nerfseg features"):
+        manager.next_eval(0)
 
 
 def test_a_batch_of_small_images_takes_milliseconds(tmp_path: Path):

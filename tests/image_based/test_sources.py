@@ -42,7 +42,7 @@ def test_a_folder_that_is_a_scene(rooms: Path):
 def test_a_folder_of_scenes(rooms: Path):
     assert [path.name for path in scene_folders(rooms)] == ["attic", "barn", "cellar"]
     catalog = Catalog(sources_of(llff_parser(rooms)), exclude=("cellar", "barn"))
-    assert training_names(catalog) == [["attic"]]
+    assert training_names(catalog) == [["attic"]] and catalog.num_excluded == 2
     assert catalog.shown().name == "barn", "the first that is not trained on"
     assert catalog.shown("attic").name == "attic"
     assert len(catalog.shown().read("train").image_filenames) == 7
