@@ -91,11 +91,12 @@ class DVR(ManyScenes):
             for image, key in zip(files.images, keys, strict=True)
         ]
         turn = Y_DOWN_TO_Z_UP @ rotation.T
-        transform = np.concatenate([turn, -(turn @ centre)[:, None]], axis=1)
+        transform = np.concatenate([turn, np.negative(turn @ centre)[:, None]], axis=1)
         near, far = NEAR, FAR
         if is_scan(self.config.data):
-            distances = [float(np.linalg.norm(frame.c2w[:3, 3] - centre)) / scale for frame in frames]
-            near, far = max(CLOSEST, min(distances) - 1), max(distances) + 1
+            positions = np.stack([frame.c2w[:3, 3] for frame in frames])
+            distances = np.linalg.norm(positions - centre, axis=1) / scale
+            near, far = max(CLOSEST, float(distances.min()) - 1), float(distances.max()) + 1
         return SceneViews(frames, near, far, BLACK, files.masks, transform, 1 / scale)
 
 
