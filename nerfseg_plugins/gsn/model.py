@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, Literal, NamedTuple, Optional
 
+import torch
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 from torch.nn import Parameter
@@ -12,8 +13,15 @@ from torch.nn.functional import mse_loss
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.gsn.published import Published, read_published
 from nerfseg_plugins.gsn.resunet import ResUNet
-from nerfseg_plugins.gsn.sampling import PointsSeen, inverse_depths, points_on, see
-from nerfseg_plugins.gsn.transformer import Color, Direction, RayTokens, RayTrunk
+from nerfseg_plugins.gsn.sampling import (
+    PointsSeen,
+    inverse_depths,
+    points_on,
+    positions_along,
+    scaled_at_random,
+    see,
+)
+from nerfseg_plugins.gsn.transformer import Color, Direction, Query, RayTokens, RayTrunk
 from nerfseg_plugins.image_based.model import ImageBasedModel, ImageBasedModelConfig
 from nerfseg_plugins.image_based.views import SourceViews
 from nerfseg_plugins.weights import load_into
@@ -42,6 +50,17 @@ class GntModelConfig(ImageBasedModelConfig):
     color: Color = "latent"
     """The colour is a linear function of the mean token, as published (latent), or that plus the source views' colours
     blended by learned weights over views and points (blend), which learns in minutes."""
+    positions: Literal["scene", "ray"] = "scene"
+    """What the network is told of where a point is: its place in the scene's frame, as published, or how far along its
+    ray it is (ray), from which less is learned about where the walls of training scenes stand."""
+    near_factors: tuple[float, float] = (1.0, 1.0)
+    """While training, the near of each scene is multiplied by a factor drawn between these, so that the depths of
+    training scenes are not taken for those of all."""
+    far_factors: tuple[float, float] = (1.0, 1.0)
+    """Likewise far."""
+    query: Query = "maximum"
+    """The first tokens: the largest of what the source views hold of a point, as published, or that and its mean and
+    variance (moments), which tell surfaces at once."""
     dropout: float = 0.1
     """Dropout in attentions and feed-forward layers while training."""
     pool_unseen: bool = False
@@ -91,6 +110,7 @@ class GntModel(ImageBasedModel):
             direction=config.direction,
             dropout=config.dropout,
             color=config.color,
+            query=config.query,
             pool_unseen=config.pool_unseen,
         )
 
@@ -109,15 +129,34 @@ class GntModel(ImageBasedModel):
         return self.outputs_of(self.run_trunk(rays, views))
 
     def run_trunk(self, rays: RayBundle, views: SourceViews, with_features: bool = False) -> Rendered:
-        """Sample the rays, look the points up in the views, and make tokens of them."""
+        """Sample the rays, look the points up in the views, and make tokens of them.
+
+        Raises:
+            InputError: rays begin in the camera, from where they cannot be sampled evenly in 1 / distance.
+        """
         assert rays.nears is not None and rays.fars is not None
+        if bool(rays.nears.amin() <= 0):
+            raise InputError(
+                "rays of a scene begin at distance 0, but its points are evenly spaced in 1 / distance; give the "
+                "distance of what is nearest as --pipeline.datamanager.near"
+            )
         wanted = self.config.num_samples
         if not self.training and self.config.eval_num_samples is not None:
             wanted = self.config.eval_num_samples
-        distances = inverse_depths(rays.nears, rays.fars, wanted, jitter=self.training)
+        nears, fars = self.bounds(rays.nears, rays.fars, views.num_scenes)
+        distances = inverse_depths(nears, fars, wanted, jitter=self.training)
         points = points_on(rays.origins, rays.directions, distances)
         seen = see(points, rays.origins, views, with_features)
-        return Rendered(self.trunk(seen, points, rays.directions), seen, distances)
+        told = points if self.config.positions == "scene" else positions_along(distances, nears, fars)
+        return Rendered(self.trunk(seen, told, rays.directions), seen, distances)
+
+    def bounds(self, nears: Tensor, fars: Tensor, scenes: int) -> tuple[Tensor, Tensor]:
+        """Between which distances (R, 1) the rays of some scenes are sampled; while training, at random."""
+        if not self.training:
+            return nears, fars
+        nears = scaled_at_random(nears, self.config.near_factors, scenes)
+        fars = scaled_at_random(fars, self.config.far_factors, scenes)
+        return nears, torch.maximum(fars, 1.1 * nears)
 
     def outputs_of(self, rendered: Rendered) -> dict[str, Tensor]:
         """What is shown of the rays; colours are clipped except in training."""
@@ -160,6 +199,7 @@ class GntModel(ImageBasedModel):
             ("direction", found.direction, config.direction),
             ("depth", found.depth, config.depth),
             ("color", "latent", config.color),
+            ("query", "maximum", config.query),
         ):
             if theirs != ours:
                 raise InputError(

@@ -3,6 +3,7 @@
 R rays are those of B scenes, one scene after another and as many of each; each has S points, each point V views.
 """
 
+import math
 from typing import NamedTuple, Optional
 
 import torch
@@ -51,6 +52,35 @@ def inverse_depths(nears: Tensor, fars: Tensor, count: int, jitter: bool) -> Ten
 def points_on(origins: Tensor, directions: Tensor, distances: Tensor) -> Tensor:
     """Points (R, S, 3) at distances (R, S) on rays (R, 3) of unit directions (R, 3)."""
     return origins[:, None] + distances[..., None] * directions[:, None]
+
+
+def positions_along(distances: Tensor, nears: Tensor, fars: Tensor) -> Tensor:
+    """Where on their rays points lie, as three numbers from 0 to 1 that know nothing of the scene's frame and scale.
+
+    Args:
+        distances: (R, S) along the unit rays.
+        nears: (R, 1).
+        fars: (R, 1).
+
+    Returns:
+        (R, S, 3): the part of the way from near to far in 1 / distance, near / distance and distance / far.
+    """
+    inverse = 1 / distances
+    part = (1 / nears - inverse) / (1 / nears - 1 / fars)
+    return torch.stack([part, nears * inverse, distances / fars], dim=-1)
+
+
+def scaled_at_random(bounds: Tensor, factors: tuple[float, float], scenes: int) -> Tensor:
+    """Bounds (R, 1) of rays, all those of a scene times one factor that is drawn from torch's generator.
+
+    Args:
+        bounds: of the rays of several scenes, one after another and as many of each.
+        factors: between which the factor is drawn, evenly in its logarithm.
+        scenes: B.
+    """
+    low, high = (math.log(factor) for factor in factors)
+    drawn = torch.exp(low + (high - low) * torch.rand(scenes, 1, device=bounds.device))
+    return bounds * drawn.repeat_interleave(len(bounds) // scenes, dim=0)
 
 
 def direction_differences(points: Tensor, origins: Tensor, centers: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ HEADS = 4
 
 Direction = Literal["last", "blocks"]
 Color = Literal["latent", "blend"]
+Query = Literal["maximum", "moments"]
 
 
 class RayTokens(NamedTuple):
@@ -62,6 +63,23 @@ def masked_maximum(values: Tensor, mask: Tensor, zeros_count: bool = False) -> T
     return found.masked_fill(~mask.any(dim=2)[..., None], 0.0)
 
 
+def masked_moments(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean and variance of each channel over the views that see a point; 0 where none does.
+
+    Args:
+        values: (R, S, V, C).
+        mask: (R, S, V) bool.
+
+    Returns:
+        (R, S, 2 C).
+    """
+    shares = mask / mask.sum(dim=2, keepdim=True).clamp_min(1)
+    mean = torch.einsum("rsv,rsvc->rsc", shares, values)
+    # Not the mean square less the squared mean, of which nothing is left where the views agree.
+    variance = torch.einsum("rsv,rsvc->rsc", shares, (values - mean[:, :, None]).square())
+    return torch.cat([mean, variance], dim=-1)
+
+
 class RayTrunk(nn.Module):
     """Blocks of a view transformer and a ray transformer, and the colour.
 
@@ -72,6 +90,8 @@ class RayTrunk(nn.Module):
         direction: "last" for GSN's tokens, which do not depend on the viewing direction; "blocks" as in GNT.
         dropout: rate in all attentions and feed-forward layers.
         color: "latent" as published; "blend": see `Blend`.
+        query: the first tokens: the largest of what the views hold, as published ("maximum"), or that and what a
+            layer makes of its mean and variance ("moments", as in IBRNet): surfaces are where views agree.
         pool_unseen: see `masked_maximum`.
     """
 
@@ -83,6 +103,7 @@ class RayTrunk(nn.Module):
         direction: Direction = "last",
         dropout: float = 0.1,
         color: Color = "latent",
+        query: Query = "maximum",
         pool_unseen: bool = False,
     ) -> None:
         super().__init__()
@@ -96,19 +117,22 @@ class RayTrunk(nn.Module):
         self.hviews_fc = _mlp(width + ENCODED, width) if direction == "last" else None
         self.rgb_fc = nn.Linear(width, 3)
         self.blend = Blend(width) if color == "blend" else None
+        self.moments_fc = nn.Linear(2 * width, width) if query == "moments" else None
 
-    def forward(self, seen: PointsSeen, points: Tensor, directions: Tensor) -> RayTokens:
+    def forward(self, seen: PointsSeen, positions: Tensor, directions: Tensor) -> RayTokens:
         """Tokens and colour.
 
         Args:
             seen: what V views hold of the points.
-            points: (R, S, 3), scene frame.
+            positions: (R, S, 3) of the points, scene frame; or other three numbers that say where they are.
             directions: (R, 3) unit vectors.
         """
-        where = encode_position(points)
-        looking = encode_position(directions)[:, None].expand(-1, points.shape[1], -1)
+        where = encode_position(positions)
+        looking = encode_position(directions)[:, None].expand(-1, positions.shape[1], -1)
         views = self.rgbfeat_fc(seen.colors)
         tokens = masked_maximum(views, seen.mask, self.pool_unseen)
+        if self.moments_fc is not None:
+            tokens = tokens + self.moments_fc(masked_moments(views, seen.mask))
         weights = None
         for view_trans, q_fc, ray_trans in zip(self.view_trans, self.q_fcs, self.ray_trans, strict=True):
             tokens = view_trans(tokens, views, seen.ray_diff, seen.mask).tokens

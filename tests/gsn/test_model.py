@@ -75,6 +75,33 @@ def test_rays_that_no_view_sees():
     assert not outputs["accumulation"].any()
 
 
+def test_rays_that_begin_in_the_camera():
+    rays, _ = random_rays(9)
+    with pytest.raises(InputError, match=r"begin at distance 0.*--pipeline\.datamanager\.near"):
+        gnt().eval()(rays, replace(wall_views(), near=torch.zeros(1)))
+
+
+def test_positions_along_rays_do_not_know_the_scale_of_the_scene():
+    views, (rays, _) = wall_views(), random_rays(9)
+    c2w = views.c2w.clone()
+    c2w[..., 3] *= 10
+    large = replace(views, c2w=c2w, near=10 * views.near, far=10 * views.far)
+    far_away = replace(rays, origins=10 * rays.origins)
+    for positions in ("ray", "scene"):
+        model = gnt(positions=positions).eval()
+        same = torch.allclose(model(rays, views)["rgb"], model(far_away, large)["rgb"], atol=1e-4)
+        assert same == (positions == "ray")
+
+
+def test_bounds_differ_only_in_training():
+    model = gnt(near_factors=(0.5, 2.0), far_factors=(0.5, 2.0))
+    near, far = torch.full((9, 1), 1.5), torch.full((9, 1), 6.0)
+    assert torch.equal(torch.cat(model.eval().bounds(near, far, 1)), torch.cat([near, far]))
+    drawn = [torch.cat(model.train().bounds(near, far, 1), dim=1)[0] for _ in range(50)]
+    assert torch.stack(drawn).std(dim=0).min() > 0.1
+    assert all(low < high for low, high in drawn)
+
+
 def test_one_view_is_enough():
     rays, _ = random_rays(9)
     assert torch.isfinite(gnt().eval()(rays, wall_views(1))["rgb"]).all()

@@ -6,7 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nerfseg_plugins.gsn.sampling import direction_differences, inverse_depths, points_on, see
+from nerfseg_plugins.gsn.sampling import (
+    direction_differences,
+    inverse_depths,
+    points_on,
+    positions_along,
+    scaled_at_random,
+    see,
+)
 from nerfseg_plugins.image_based.views import SourceViews
 
 from .scenes import CHANNELS, SIZE, random_rays, turned_away, wall_color, wall_features, wall_views
@@ -27,6 +34,23 @@ def test_jitter_stays_between_the_midpoints():
         column = found[:, index]
         assert low <= column.min() and column.max() <= high
         assert column.mean().item() == pytest.approx((low + high) / 2, abs=0.1 * (high - low))
+
+
+def test_positions_along_rays_by_hand():
+    found = positions_along(torch.tensor([[1.0, 2.0, 4.0]]), torch.tensor([[1.0]]), torch.tensor([[4.0]]))
+    assert torch.allclose(found, torch.tensor([[[0, 1, 0.25], [2 / 3, 0.5, 0.5], [1, 0.25, 1]]]))
+    # The same in another unit.
+    again = positions_along(torch.tensor([[3.0, 6.0, 12.0]]), torch.tensor([[3.0]]), torch.tensor([[12.0]]))
+    assert torch.allclose(again, found)
+
+
+def test_bounds_of_a_scene_are_scaled_together():
+    torch.manual_seed(0)
+    found = scaled_at_random(torch.full((3000, 1), 2.0), (0.5, 4.0), 1000).view(1000, 3)
+    assert torch.equal(found[:, 0], found[:, 2])
+    assert found.min() >= 1 and found.max() <= 8
+    assert (found[:, 0] < 2 * math.sqrt(2)).float().mean().item() == pytest.approx(0.5, abs=0.07)
+    assert torch.equal(scaled_at_random(torch.ones(2, 1), (1.0, 1.0), 2), torch.ones(2, 1))
 
 
 def test_direction_differences_by_hand():

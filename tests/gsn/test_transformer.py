@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from nerfseg_plugins.gsn.sampling import PointsSeen
 from nerfseg_plugins.gsn.semantic import SemanticHead
-from nerfseg_plugins.gsn.transformer import RayTrunk, encode_position, masked_maximum
+from nerfseg_plugins.gsn.transformer import RayTrunk, encode_position, masked_maximum, masked_moments
 
 R, S, V, D, C = 3, 5, 4, 6, 8
 
@@ -49,6 +49,13 @@ def test_largest_of_the_views_that_see():
     assert masked_maximum(values, mask, zeros_count=True).tolist() == [[[0, 9]]]
 
 
+def test_moments_of_the_views_that_see():
+    values = torch.tensor([[[[1.0, 4.0], [3.0, 4.0], [77.0, -9.0]]]])
+    mask = torch.tensor([[[True, True, False]]])
+    assert masked_moments(values, mask).tolist() == [[[2, 4, 1, 0]]]
+    assert masked_moments(values, mask & False).tolist() == [[[0, 0, 0, 0]]]
+
+
 @pytest.mark.parametrize("color", ["latent", "blend"])
 @pytest.mark.parametrize("direction", ["last", "blocks"])
 def test_tokens_know_of_the_direction_only_in_the_original(direction: str, color: str):
@@ -60,16 +67,16 @@ def test_tokens_know_of_the_direction_only_in_the_original(direction: str, color
     assert (one.rgb - two.rgb).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("color", ["latent", "blend"])
-def test_order_and_unseen_views_do_not_matter(color: str):
-    network = trunk(color=color)
+@pytest.mark.parametrize("options", [{}, {"color": "blend"}, {"query": "moments"}])
+def test_order_and_unseen_views_do_not_matter(options: dict[str, Any]):
+    network = trunk(**options)
     seen, points, directions = inputs()
     found = network(seen, points, directions)
     order = torch.tensor([3, 1, 0, 2])
     moved = PointsSeen(seen.colors[:, :, order], None, seen.ray_diff[:, :, order], seen.mask[:, :, order])
     assert torch.allclose(network(moved, points, directions).rgb, found.rgb, atol=1e-5)
     other = seen._replace(colors=torch.where(seen.mask[..., None], seen.colors, torch.tensor(37.0)))
-    assert torch.equal(network(other, points, directions).rgb, found.rgb)
+    assert torch.allclose(network(other, points, directions).rgb, found.rgb, atol=1e-6)
     # Such a view might as well not be there.
     blind = seen._replace(mask=seen.mask & torch.tensor([True, True, False, True]))
     fewer = PointsSeen(*(None if part is None else part[:, :, [0, 1, 3]] for part in blind))
@@ -77,8 +84,8 @@ def test_order_and_unseen_views_do_not_matter(color: str):
 
 
 def test_nothing_seen_at_all_is_finite():
-    for color in ("latent", "blend"):
-        network = trunk(color=color)
+    for options in ({}, {"color": "blend", "query": "moments"}):
+        network = trunk(**options)
         seen, points, directions = inputs()
         found = network(seen._replace(mask=seen.mask & False), points, directions)
         found.rgb.square().sum().backward()
