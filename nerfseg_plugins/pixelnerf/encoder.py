@@ -1,4 +1,4 @@
-"""pixelNeRF's image encoder: the first stages of a ResNet34 as one map (arXiv 2012.02190, section 4.1 and appendix B.1).
+"""pixelNeRF's image encoder: first stages of a ResNet34 as one map (arXiv 2012.02190, section 4.1, appendix B.1).
 
 Sizes and names of the weights are those of the published implementation (github.com/sxyu/pixel-nerf, BSD 2-clause),
 whose encoder in turn is torchvision's ResNet34 without its last layers.

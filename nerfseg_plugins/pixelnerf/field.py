@@ -1,6 +1,7 @@
 """pixelNeRF's radiance field: what source views make of a point (arXiv 2012.02190, sections 4.1 and 4.2)."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,19 @@ class FieldConfig:
     normalize_z: bool = True
     """Whether coordinates are only rotated into a view's frame, so that the scene's origin stays the origin however
     far away the camera is; else they count from the camera."""
+    density: Literal["relu", "softplus"] = "relu"
+    """What makes a density of the networks' answer; behind a ReLU a small network may fall silent for good where most
+    rays see nothing."""
+    bfloat16: Literal["never", "auto", "always"] = "never"
+    """Whether training multiplies matrices in bfloat16; auto: on processors that do it about twice as fast."""
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies matrices in bfloat16 by itself."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # Torch knows, but says so only here; a version that does not gets along without.
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
 class PixelNerfField(nn.Module):
@@ -47,7 +61,8 @@ class PixelNerfField(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         """Maps (N, D, h, w) of images (N, 3, H, W) in [0, 1]."""
-        return self.encoder(2 * images - 1)
+        with self._precision(images.device):
+            return self.encoder(2 * images - 1).float()
 
     def forward(self, points: Tensor, directions: Tensor, views: SourceViews, fine: bool) -> tuple[Tensor, Tensor]:
         """Density and colour.
@@ -62,8 +77,19 @@ class PixelNerfField(nn.Module):
             Density (B, P) per scene unit and colour (B, P, 3) in [0, 1].
         """
         network = self.mlp_fine if fine else self.mlp_coarse
-        answer = network(self.inputs(points, directions, views), self.features(points, views)).float()
-        return torch.relu(answer[..., 3]), torch.sigmoid(answer[..., :3])
+        inputs, features = self.inputs(points, directions, views), self.features(points, views)
+        with self._precision(points.device):
+            answer = network(inputs, features).float()
+        return self._density(answer[..., 3]), torch.sigmoid(answer[..., :3])
+
+    def _density(self, answer: Tensor) -> Tensor:
+        return torch.relu(answer) if self.config.density == "relu" else nn.functional.softplus(answer)
+
+    def _precision(self, device: torch.device) -> torch.autocast:
+        """Inside, networks compute in bfloat16 where that is wanted; coordinates never do, they need their digits."""
+        wanted = self.config.bfloat16
+        enabled = self.training and (wanted == "always" or (wanted == "auto" and has_bfloat16(device)))
+        return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
     def inputs(self, points: Tensor, directions: Tensor, views: SourceViews) -> Tensor:
         """(B, V, P, C) encoded coordinates, and directions as they are, in the frames of the views."""
@@ -75,5 +101,6 @@ class PixelNerfField(nn.Module):
     def features(self, points: Tensor, views: SourceViews) -> Tensor:
         """(B, V, P, D) what the views' maps hold where the points are projected to; at the border beyond it."""
         assert views.maps is not None
-        pixels = shift_to_cells(project(points, views).pixels, views.size, views.maps.shape[-2:])
+        height, width = views.maps.shape[-2:]
+        pixels = shift_to_cells(project(points, views).pixels, views.size, (height, width))
         return lookup(views.maps, pixels, views.size, padding="border")

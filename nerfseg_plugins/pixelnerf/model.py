@@ -55,7 +55,9 @@ class PixelNerfModel(ImageBasedModel):
         """All weights that are trained, as one group."""
         return {"fields": [weight for weight in self.field.parameters() if weight.requires_grad]}
 
-    def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
         """Take over weights before the first step of a new training; a continued one has its own."""
         if self.config.pretrained_weights is None and not self.config.imagenet:
             return []

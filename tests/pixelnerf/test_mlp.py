@@ -28,7 +28,7 @@ def miniature() -> PointMlp:
 def test_a_miniature_by_hand():
     mlp = miniature()
     # View 1, x = 3, z = -1: in (3, -2), + (-2, 0.5) = (1, -1.5); relu (1, 0); fc_0 (1, 1); fc_1 (1, 3); sum (2, 1.5).
-    # View 2, x = -1, z = 2: in (-1, 2), + (4, 0.5) = (3, 2.5); relu same; fc_0 (5.5, 0.5); fc_1 (5.5, 2); sum (8.5, 4.5).
+    # View 2, x = -1, z = 2: in (-1, 2), + (4, .5) = (3, 2.5); relu same; fc_0 (5.5, .5), fc_1 (5.5, 2), sum (8.5, 4.5).
     # Mean (5.25, 3); fc_0 (4.25, 3); fc_1 (2.125, 3); sum (7.375, 6); out 7.375 + 60 + 0.25.
     inputs = torch.tensor([3.0, -1.0]).view(1, 2, 1, 1)
     features = torch.tensor([-1.0, 2.0]).view(1, 2, 1, 1)

@@ -62,9 +62,7 @@ def moved(rays: RayBundle, views: SourceViews, rotation: Tensor, by: Tensor) -> 
     return rays, replace(views, c2w=torch.cat([poses[..., :3], poses[..., 3:] + by[:, None]], dim=-1))
 
 
-@pytest.mark.parametrize(
-    ("normalize_z", "shift", "same"), [(False, 3.0, True), (True, 0.0, True), (True, 0.3, False)]
-)
+@pytest.mark.parametrize(("normalize_z", "shift", "same"), [(False, 3.0, True), (True, 0.0, True), (True, 0.3, False)])
 def test_a_moved_scene_looks_the_same(
     normalize_z: bool, shift: float, same: bool, make_model: MakeModel, make_views: MakeViews, make_rays: MakeRays
 ):

@@ -77,7 +77,9 @@ def test_encoder_is_the_published_one():
 def test_the_whole_field_is_the_published_one():
     field = PixelNerfField(FieldConfig())
     expected = {f"encoder.{name}": shape for name, shape in published_encoder().items()}
-    expected |= {f"{mlp}.{name}": shape for mlp in ("mlp_coarse", "mlp_fine") for name, shape in published_mlp().items()}
+    expected |= {
+        f"{mlp}.{name}": shape for mlp in ("mlp_coarse", "mlp_fine") for name, shape in published_mlp().items()
+    }
     assert shapes_of(field) == expected
     assert count(field) == 21_284_672 + 2 * 3_438_596
 
