@@ -122,7 +122,7 @@ class Segment:
         Raises:
             InputError: the name is none, or taken.
         """
-        from nerfseg_plugins.isrf.edit_file import checked_name
+        from nerfseg_plugins.scene.names import checked_name
 
         name, run = checked_name(self.name), self.load_config.parent
         places = Places(

@@ -3,18 +3,21 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, ClassVar, Optional
 
 import torch
 from nerfstudio.cameras.rays import RayBundle
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.nn.functional import normalize
 
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.gsn.model import GntModel, GntModelConfig
+from nerfseg_plugins.gsn.panel import SegmentPanel
 from nerfseg_plugins.gsn.published import read_published
+from nerfseg_plugins.gsn.query import Query, shown
 from nerfseg_plugins.gsn.semantic import SemanticHead
+from nerfseg_plugins.gsn.survey import made_for
 from nerfseg_plugins.image_based.views import SceneViews, SourceViews
 from nerfseg_plugins.scene.colors import PCABasis
 from nerfseg_plugins.weights import load_into
@@ -42,10 +45,12 @@ class GsnModelConfig(GntModelConfig):
     freeze_backbone: bool = False
     """Whether the first stage's networks stay exactly as they are; the published ones learn on at a tenth of their
     rates."""
+    segments: Optional[Path] = None
+    """A saved selection of objects that is shown; it belongs to the weights and the scene that it was made for."""
 
 
 class GsnModel(GntModel):
-    """GNT's outputs, and per ray `features` (C) and `feature_colormap` (3).
+    """GNT's outputs, and per ray `features` (C), `feature_colormap` (3) and what is selected: see `query.shown`.
 
     In training `features` are what the loss sees; afterwards they have length 1, or 0 where a ray meets nothing, as the
     2D features have, and colours are the main directions of the opened scene's 2D features: the same in all its views.
@@ -66,6 +71,9 @@ class GsnModel(GntModel):
             pool_unseen=config.pool_unseen,
         )
         self._basis: Optional[PCABasis] = None
+        self.query: Optional[Query] = None
+        """What is selected."""
+        self.panel = SegmentPanel(self)
         if config.freeze_backbone:
             self.trunk.requires_grad_(False)
             self.encoder.requires_grad_(False)
@@ -87,7 +95,7 @@ class GsnModel(GntModel):
     def open_scene(self, scene: Optional[SceneViews]) -> None:
         """Render this scene from now on."""
         super().open_scene(scene)
-        self._basis = None
+        self._basis, self.query = None, None
 
     def render(self, rays: RayBundle, views: SourceViews) -> dict[str, Tensor]:
         """Colour, depth and features of B * R rays; see the class.
@@ -103,7 +111,13 @@ class GsnModel(GntModel):
             return {**outputs, "features": features}
         met = outputs["accumulation"] >= MIN_ACCUMULATION
         features = normalize(features, dim=-1) * met
-        return {**outputs, "features": features, "feature_colormap": self.feature_colors(features, met)}
+        points = rays.origins + outputs["depth"] * rays.directions
+        return {
+            **outputs,
+            "features": features,
+            "feature_colormap": self.feature_colors(features, met),
+            **shown(self.query, points, features, outputs["rgb"], met),
+        }
 
     def check_features(self, views: SourceViews) -> None:
         """Refuse source views that the head cannot read.
@@ -143,6 +157,35 @@ class GsnModel(GntModel):
         basis = self.feature_basis()
         grey = torch.full_like(features[..., :3], GREY)
         return grey if basis is None else torch.where(met, basis.project(features), grey)
+
+    # What is selected -------------------------------------------------------------------------------------------------
+
+    def panels(self) -> dict[str, nn.Module]:
+        """What strokes are drawn with."""
+        return {"Segment": self.panel}
+
+    def after_loading(self) -> None:
+        """Read the configured selection.
+
+        Raises:
+            InputError: it cannot be read, or was made for other weights or another scene.
+        """
+        super().after_loading()
+        if self.config.segments is not None and self.scene is not None:
+            self.query = Query.load(self.config.segments, made_for(self))
+
+    instance_classes: ClassVar[dict[int, int]] = {}
+    """Nobody knows the classes of what a person has marked."""
+
+    def predict_ids(self, outputs: dict[str, Tensor]) -> Tensor:
+        """Ids (...) long: the number of the object that a ray meets, 0 where it is none."""
+        return outputs["segment_id"][..., 0].round().long()
+
+    def why_no_ids(self) -> Optional[str]:
+        """One sentence on why there are no ids; None when there are."""
+        if self.query is not None:
+            return None
+        return "nothing is selected in this run; select with nerfseg segment and pass the RUN/NAME.yml that it writes"
 
     # Losses -----------------------------------------------------------------------------------------------------------
 

@@ -141,6 +141,9 @@ class ImageBasedModel(Model):
         background = None if scene is None else scene.background
         self.renderer_rgb.background_color = "black" if background is None else torch.tensor(background).float()
 
+    def after_loading(self) -> None:
+        """Called once weights are loaded and the scene is open."""
+
     def choose(self, target: Tensor) -> list[int]:
         """The source views of the opened scene for a camera (3, 4), nearest first.
 

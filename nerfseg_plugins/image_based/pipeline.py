@@ -115,6 +115,7 @@ class ImageBasedPipeline(VanillaPipeline):
                 "with other options or on features of another width: use those, or train again"
             )
         super().load_pipeline(dict(loaded_state), step)
+        self.image_based_model.after_loading()
 
     def adopt(self, run: Path) -> None:
         """Take over those networks of another run that the model says it shares with it; each whole, or an error.

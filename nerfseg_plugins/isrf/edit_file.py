@@ -1,7 +1,6 @@
 """Saved edits: which part of a scene they are about and what is done to it, bound to the weights they were made for."""
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,10 @@ from nerfseg_plugins.files import atomic_path
 from nerfseg_plugins.isrf.edits import Edit
 from nerfseg_plugins.isrf.solid import VoxelSet
 from nerfseg_plugins.scene.config_file import read_config, write_config
+from nerfseg_plugins.scene.names import checked_name
 
 FORMAT = "nerfseg-edit-1"
 _MEND = "save the edit again from the run"
-_NAME = re.compile(r"\w[\w.\- ]*")
 
 
 def save_edits(path: Path, edits: Sequence[Edit], made_for: str) -> None:
@@ -115,20 +114,6 @@ def write_run_with_edit(run: Path, name: str, edit: Path) -> Path:
     config.pipeline.model.edit = Path(edit).resolve()
     write_config(path, config)
     return path
-
-
-def checked_name(name: str) -> str:
-    """A name under which an edit can be saved beside a run.
-
-    Raises:
-        InputError: it would be no file name, leave the folder, or overwrite the run's own configuration.
-    """
-    if not _NAME.fullmatch(name) or name.lower().removesuffix(".yml") == "config":
-        raise InputError(
-            f"{name!r} is no name for an edit; take letters, digits, '-', '_' and '.', but not 'config', which is the "
-            "run's own"
-        )
-    return name
 
 
 def _describe(edit: Edit) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.features.find import find_features
 from nerfseg_plugins.features.queries import centroids
 from nerfseg_plugins.isrf.cache import CacheConfig, VoxelCache
-from nerfseg_plugins.isrf.edit_file import checked_name, load_edits, save_edits, write_run_with_edit
+from nerfseg_plugins.isrf.edit_file import load_edits, save_edits, write_run_with_edit
 from nerfseg_plugins.isrf.edits import Action
 from nerfseg_plugins.isrf.growing import Kernel, grow
 from nerfseg_plugins.isrf.interaction import DrawnStroke, Interaction, Shown, alpha_of
@@ -26,6 +26,7 @@ from nerfseg_plugins.scene.drawing import Rays
 from nerfseg_plugins.scene.fingerprint import fingerprint
 from nerfseg_plugins.scene.frames import frame_transform
 from nerfseg_plugins.scene.history import History
+from nerfseg_plugins.scene.names import checked_name
 from nerfseg_plugins.scene.stroke_access import NEGATIVE, POSITIVE, StrokeAccess
 from nerfseg_plugins.segments.select_config import SelectConfig
 

@@ -38,6 +38,8 @@ class Drawing:
     """Radius of the brush in pixels."""
     origin: str = "the stroke"
     """Where it came from, for messages."""
+    object: int = 1
+    """Which object a positive stroke marks, 1 or more."""
 
     def stroke(self, views: Views) -> Stroke:
         """The pixels that it marks.
@@ -46,7 +48,8 @@ class Drawing:
             InputError: there is no such view, or the shape cannot be drawn into it.
         """
         index = views.index_of(self.view, self.origin)
-        return Stroke(index, self.positive, self._pixels(views.sizes[index], views.describe(index)), self.origin)
+        pixels = self._pixels(views.sizes[index], views.describe(index))
+        return Stroke(index, self.positive, pixels, self.origin, self.object)
 
     def _pixels(self, size: Size, view: str) -> np.ndarray:
         if self.png is not None:
@@ -104,7 +107,8 @@ def read_strokes(path: Path) -> list[Drawing]:
 
     It is `{"strokes": [...]}`; each has `view` (index or name of an image), `positive` (true unless given) and one of
     `polyline` [[x, y], ...], `points` [[x, y], ...], `rectangle` [x0, y0, x1, y1], `png` (path inside the file's
-    folder); lines and points may have a `radius`.
+    folder); lines and points may have a `radius`. Where several objects are marked, a positive stroke has the number
+    of its `object`, 1 unless given.
 
     Raises:
         InputError: the file is missing, not JSON, or an entry is no such stroke; names file and entry.
@@ -129,6 +133,8 @@ def write_strokes(path: Path, drawings: Sequence[Drawing]) -> None:
     for drawing in drawings:
         row = {key: value for key, value in dataclasses.asdict(drawing).items() if value is not None}
         del row["origin"]
+        if drawing.object == 1:
+            del row["object"]
         if drawing.png is not None:
             row["png"] = _relative(drawing.png, Path(path).parent)
         if drawing.png is not None or drawing.rectangle is not None:
@@ -141,17 +147,24 @@ def _drawing(row: Any, path: Path, origin: str) -> Drawing:
     shapes = [name for name in _SHAPES if name in row] if isinstance(row, dict) else []
     if len(shapes) != 1:
         raise InputError(f"{origin} must have exactly one of {', '.join(_SHAPES)}; it has {shapes or 'none'}")
-    if unknown := sorted(row.keys() - {"view", "positive", "radius", *_SHAPES}):
-        raise InputError(f"{origin} has an unknown key {unknown[0]!r}; it may have view, positive, radius and a shape")
+    if unknown := sorted(row.keys() - {"view", "positive", "radius", "object", *_SHAPES}):
+        raise InputError(
+            f"{origin} has an unknown key {unknown[0]!r}; it may have view, positive, object, radius and a shape"
+        )
     view, positive, radius = row.get("view"), row.get("positive", True), row.get("radius", RADIUS)
+    number = row.get("object", 1)
     if isinstance(view, bool) or not isinstance(view, (int, str)):
         raise InputError(f'{origin} needs "view": the index of a view, or the name of its image in quotes')
     if not isinstance(positive, bool):
         raise InputError(f'{origin}: "positive" is {positive!r}; write true or false')
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise InputError(f'{origin}: "object" is {number!r}; write the number of an object, 1 or more')
+    if not positive and "object" in row:
+        raise InputError(f'{origin}: a negative stroke marks what is no object; take "object" out of it')
     if not _is_number(radius):
         raise InputError(f'{origin}: "radius" is {radius!r}; write a number of pixels')
     shape = {shapes[0]: _shape(shapes[0], row[shapes[0]], path, origin)}
-    return Drawing(view, positive, radius=float(radius), origin=origin, **shape)
+    return Drawing(view, positive, radius=float(radius), origin=origin, object=number, **shape)
 
 
 def _shape(name: str, value: Any, path: Path, origin: str) -> Any:

@@ -31,6 +31,13 @@ class Stroke:
     """(P, 2) int64 [row, column], each once, in the order of rows."""
     origin: str = ""
     """Where it came from, for messages: a flag, a file, an entry of a file."""
+    object: int = 1
+    """Which object a positive stroke marks, 1 or more; a negative one marks what is none of them."""
+
+    @property
+    def label(self) -> int:
+        """The object that it marks, 0 for none."""
+        return self.object if self.positive else 0
 
 
 @dataclass(frozen=True)
@@ -191,7 +198,7 @@ def check_strokes(strokes: Iterable[Stroke], views: Views) -> None:
 
     Raises:
         InputError: there is none, one lies in no view or outside it, one marks no pixel, or a pixel is marked as the
-            object and as not the object.
+            object and as not the object, or as two objects.
     """
     checked: list[tuple[int, Stroke]] = []
     for stroke in strokes:
@@ -209,19 +216,21 @@ def check_strokes(strokes: Iterable[Stroke], views: Views) -> None:
         checked.append((index, replace(stroke, origin=name)))
     if not checked:
         raise InputError("there are no strokes; mark something of the object")
-    for index, positive in checked:
-        for other, negative in checked:
-            if index == other and positive.positive and not negative.positive:
-                _check_apart(positive, negative, views.sizes[index], views.describe(index))
+    for index, one in checked:
+        for place, other in checked:
+            if index == place and one.label > other.label:
+                _check_apart(one, other, views.sizes[index], views.describe(index))
 
 
-def _check_apart(positive: Stroke, negative: Stroke, size: Size, view: str) -> None:
-    ones, others = (stroke.pixels[:, 0] * size[1] + stroke.pixels[:, 1] for stroke in (positive, negative))
-    both = np.intersect1d(ones, others)
+def _check_apart(one: Stroke, other: Stroke, size: Size, view: str) -> None:
+    """Refuse pixels that two strokes of different labels mark; the first of the two marks an object."""
+    flat = (stroke.pixels[:, 0] * size[1] + stroke.pixels[:, 1] for stroke in (one, other))
+    both = np.intersect1d(*flat)
     if len(both):
         row, column = divmod(int(both[0]), size[1])
+        names = ("positive", "negative") if not other.positive else (f"object {one.object}", f"object {other.object}")
         raise InputError(
-            f"{view}: {len(both)} pixels are marked positive ({positive.origin}) and negative ({negative.origin}), the "
+            f"{view}: {len(both)} pixels are marked {names[0]} ({one.origin}) and {names[1]} ({other.origin}), the "
             f"first at x {column}, y {row}; take them out of one of the two"
         )
 

@@ -240,7 +240,7 @@ def test_a_name_that_exists_is_not_replaced(config: Path, strokes: Path):
     assert "--overwrite" in refused(r"there\.npz exists already", config, *flags, name="there")
     segment(config, *flags, "--overwrite", name="there")
     for name in ("config", "../there", "a/b", ""):
-        refused("is no name for an edit", config, *flags, name=name)
+        refused("is no name for what is saved", config, *flags, name=name)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from nerfseg_plugins.errors import InputError
-from nerfseg_plugins.isrf.edit_file import checked_name, load_edits, save_edits, write_run_with_edit
+from nerfseg_plugins.isrf.edit_file import load_edits, save_edits, write_run_with_edit
 from nerfseg_plugins.isrf.edits import Edit
 from nerfseg_plugins.scene.fingerprint import fingerprint
 
@@ -198,19 +198,6 @@ def test_what_a_file_says_is_checked(saved: Path, change: Any, match: str):
 
 
 # Beside a run --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["chair", "chair-2", "a chair", "v1.5", "stuhl_ü"])
-def test_names_of_edits(name: str):
-    assert checked_name(name) == name
-
-
-@pytest.mark.parametrize(
-    "name", ["", ".", "..", ".hidden", "a/b", "../a", "a\\b", "/etc/passwd", "config", "Config", "config.yml", "a\n"]
-)
-def test_what_is_no_name_is_refused(name: str):
-    with pytest.raises(InputError, match="is no name for an edit"):
-        checked_name(name)
 
 
 def test_a_run_of_another_method_has_no_edits(tiny_run, saved: Path):

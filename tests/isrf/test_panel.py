@@ -544,7 +544,7 @@ def test_names_that_are_no_file_names_are_refused(panel, own, served):
     draw(panel, served, AT_RED)
     press(panel, "segment")
     fire(own.name, "../config")
-    assert "no name for an edit" in press(panel, "apply")
+    assert "no name for what is saved" in press(panel, "apply")
 
 
 def test_while_the_run_trains_nothing_is_saved(panel, own, served, monkeypatch):
