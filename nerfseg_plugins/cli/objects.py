@@ -73,15 +73,16 @@ class Objects:
         Raises:
             InputError: the run, the data or a setting cannot be used.
         """
-        from nerfseg_plugins.cli.image_based import load_model, read_run
+        from nerfseg_plugins.cli.image_based import load_model
         from nerfseg_plugins.cli.scenes import read_scene
         from nerfseg_plugins.evaluation.objects import ObjectResults
 
         self._check()
-        config = read_run(self.load_config)
+        config = self.scenes.read(self.load_config)
         references = self.scenes.find(config)
         views = self._source_views(config, references)
         opened = load_model(self.load_config, read_scene(references[0], config, views[0]).sources)
+        opened = opened._replace(config=config)
         results = ObjectResults(self.output_path, self._settings(opened), self.overwrite)
         found = list(evaluate_objects(opened, references, views, results, self))
         summary = results.write_summary(found)
@@ -121,12 +122,12 @@ class Objects:
 
     def _settings(self, opened: "OpenedModel") -> dict[str, Any]:
         """Whatever decides the figures, apart from the source views, which stand with each object."""
-        data = self.scenes.data or opened.config.pipeline.datamanager.data
+        manager = opened.config.pipeline.datamanager
         return {
             "checkpoint": sha256_file(opened.checkpoint),
             "step": opened.step,
-            "data": None if data is None else str(Path(data).absolute()),
-            "dataparser": self.scenes.dataparser,
+            "dataparser": {key: str(value) for key, value in vars(manager.dataparser).items()},
+            "bounds": [manager.near, manager.far],
             "views": list(self.scenes.source_views(opened.config)),
             "view_list": None if self.view_list is None else sha256_file(self.view_list),
             "target_views": list(self.target_views),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Optional
 
+from nerfseg_plugins.cli.image_based import DataOptions
 from nerfseg_plugins.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,13 +31,9 @@ class ShownScene(NamedTuple):
 
 
 @dataclass
-class SceneOptions:
+class SceneOptions(DataOptions):
     """Which scenes, and through which of their views."""
 
-    data: Optional[Path] = None
-    """Data set of many objects, folder of scenes, or a single scene; unset: that of the run."""
-    dataparser: Optional[str] = None
-    """How to read it, such as srn-data, nmr-data, dvr-data or llff-data; unset: as in training."""
     split: Literal["train", "val", "test"] = "test"
     """Of the data set; data without a list of scenes for each split have one list alone."""
     scenes: tuple[str, ...] = ()
@@ -45,11 +42,25 @@ class SceneOptions:
     """Numbers of the source views, in the order of the image files, from 0; none: those of the run, or the data's
     training views."""
 
+    def read(self, load_config: Path) -> Any:
+        """nerfstudio's TrainerConfig of a run of an image-based method, changed to read these data.
+
+        Raises:
+            InputError: there is no such run, or no such data.
+        """
+        from nerfseg_plugins.cli.image_based import read_run
+
+        config = read_run(load_config)
+        own = config.pipeline.datamanager.views if self.data is None else ()
+        config.pipeline.datamanager = self.settings(load_config, config)
+        config.pipeline.datamanager.views = own
+        return config
+
     def find(self, config: Any) -> "list[SceneRef]":
         """The scenes, not read yet.
 
         Args:
-            config: nerfstudio's TrainerConfig of the run.
+            config: what `read` says.
 
         Raises:
             InputError: the data cannot be used, or a scene is not there.
@@ -73,25 +84,10 @@ class SceneOptions:
         Raises:
             InputError: the data cannot be used.
         """
-        import dataclasses
-
         from nerfseg_plugins.image_based.mixture import sources_of
-        from nerfseg_plugins.image_based.options import parser_named
         from nerfseg_plugins.image_based.sources import Catalog
 
-        manager = config.pipeline.datamanager
-        parser = manager.dataparser
-        if self.dataparser is not None:
-            if self.data is None:
-                raise InputError(f"--dataparser {self.dataparser} says how to read data; say which with --data")
-            parser = parser_named(self.dataparser, "--dataparser")
-        data = self.data or manager.data or config.data or parser.data
-        if not Path(data).exists() and not list(Path(data).parent.glob(f"{Path(data).name}_*")):
-            raise InputError(f"{data} does not exist; give --data the folder of the data")
-        parser = dataclasses.replace(parser, data=Path(data))
-        if hasattr(parser, "scene"):
-            parser = dataclasses.replace(parser, scene=None)
-        return Catalog(sources_of(parser))
+        return Catalog(sources_of(config.pipeline.datamanager.dataparser))
 
     def source_views(self, config: Any) -> tuple[int, ...]:
         """Numbers of the source views; empty for the data's own.
@@ -99,7 +95,7 @@ class SceneOptions:
         Raises:
             InputError: one is below 0, or named twice.
         """
-        views = self.views or tuple(getattr(config.pipeline.datamanager, "views", ()))
+        views = self.views or config.pipeline.datamanager.views
         if any(view < 0 for view in views) or len(set(views)) < len(views):
             raise InputError(f"--views is {' '.join(map(str, views))}; give each number once, from 0 on")
         return views
@@ -120,7 +116,7 @@ def read_scene(reference: "SceneRef", config: Any, views: Sequence[int]) -> Show
 
     Args:
         reference: which.
-        config: nerfstudio's TrainerConfig of the run.
+        config: what `SceneOptions.read` says.
         views: numbers of the source views; empty for the data's own.
 
     Raises:

@@ -53,11 +53,11 @@ class Turntable:
         Raises:
             InputError: the run, the data or a setting cannot be used.
         """
-        from nerfseg_plugins.cli.image_based import load_model, read_run
+        from nerfseg_plugins.cli.image_based import load_model
         from nerfseg_plugins.cli.scenes import read_scene
 
         self._check()
-        config = read_run(self.load_config)
+        config = self.scenes.read(self.load_config)
         views, references = self.scenes.source_views(config), self.scenes.find(config)
         model = load_model(self.load_config, read_scene(references[0], config, views).sources).model
         for reference in references:

@@ -156,8 +156,9 @@ def test_source_views_of_each_object(category_run: Path, tmp_path: Path, monkeyp
         (["--views", "1", "--scale", "0"], "--scale is 0.0"),
         (["--views", "1", "--chunk", "0"], "--chunk is 0"),
         (["--views", "1", "--data", "/nowhere/at/all"], "/nowhere/at/all does not exist"),
-        (["--views", "1", "--dataparser", "srn-data"], "say which with --data"),
         (["--views", "1", "--data", ".", "--dataparser", "x-data"], "'x-data', which is not installed"),
+        (["--views", "1", "--set", "nothing=1"], "has no option 'nothing'"),
+        (["--views", "1", "--near", "3"], "near 3 to far 2.75"),
     ],
 )
 def test_bad_flags(flags: list[str], said: str, category_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
