@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,44 +92,72 @@ def compare_processes(
 
     Returns:
         one, two: losses at the end, means over seeds; difference: relative to `one`; first: the loss at the first step;
-        seconds_one, seconds_two: of all runs, the start of the processes included; reached.
+        seconds_one, seconds_two: of all runs, the start of the processes included; odd: the loss at the end of two
+        processes on three scenes, and one of a single scene; reached.
     """
-    folder = Path(folder).resolve()
-    losses: dict[int, list[float]] = {1: [], 2: []}
-    first: list[float] = []
-    seconds = {1: 0.0, 2: 0.0}
-    for seed in seeds:
-        for count in (1, 2):
-            run = folder / "processes" / method / f"{count}-{seed}"
-            if not (run / "seconds.json").is_file():
-                options = [
-                    *("--output-dir", str(folder), "--experiment-name", "processes", "--timestamp", run.name),
-                    *("--data", str(Path(data).resolve()), "--max-num-iterations", str(steps)),
-                    *("--machine.num-devices", str(count), "--machine.seed", str(seed)),
-                    *("--pipeline.datamanager.scenes-per-batch", str(scenes // count)),
-                ]
-                write_json(run / "seconds.json", {"seconds": _train(method, [*options, *flags, dataparser])})
-            curve = losses_of(run)
-            losses[count].append(float(np.mean(curve[-last:])))
-            first.append(curve[0])
-            seconds[count] += read_json(run / "seconds.json")["seconds"]
+    shared = _Runs(Path(folder).resolve(), Path(data).resolve(), method, dataparser, steps, scenes, tuple(flags))
+    runs = {count: [shared.train(f"{count}-{seed}", count, seed) for seed in seeds] for count in (1, 2)}
+    losses = {count: [float(np.mean(losses_of(run)[-last:])) for run in found] for count, found in runs.items()}
+    seconds = {count: sum(read_json(run / "seconds.json")["seconds"] for run in found) for count, found in runs.items()}
+    names = scenes_of(Path(data), dataparser)
+    odd = {
+        count: float(np.mean(losses_of(shared.train(f"2-of-{count}-scenes", 2, seeds[0], names[:count]))[-last:]))
+        for count in (3, 1)
+    }
     one, two = float(np.mean(losses[1])), float(np.mean(losses[2]))
-    difference = abs(two - one) / one
     result = {
         "one": one,
         "two": two,
-        "difference": difference,
-        "first": float(np.mean(first)),
+        "difference": abs(two - one) / one,
+        "first": float(np.mean([losses_of(run)[0] for found in runs.values() for run in found])),
         "each_one": losses[1],
         "each_two": losses[2],
         "seconds_one": seconds[1],
         "seconds_two": seconds[2],
+        "odd": odd,
         "steps": steps,
         "scenes": scenes,
-        "reached": difference <= TARGET,
+        "reached": abs(two - one) / one <= TARGET,
     }
-    write_json(folder / "result.json", result)
+    write_json(shared.folder / "result.json", result)
     return result
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """What the compared runs have in common."""
+
+    folder: Path
+    data: Path
+    method: str
+    dataparser: str
+    steps: int
+    scenes: int
+    flags: tuple[str, ...]
+
+    def train(self, name: str, processes: int, seed: int, only: Sequence[str] = ()) -> Path:
+        """The folder of a run, which is trained if it is not there."""
+        run = self.folder / "processes" / self.method / name
+        if (run / "seconds.json").is_file():
+            return run
+        options = [
+            *(["--pipeline.datamanager.only", *only] if only else []),
+            *("--output-dir", str(self.folder), "--experiment-name", "processes", "--timestamp", name),
+            *("--data", str(self.data), "--max-num-iterations", str(self.steps)),
+            *("--machine.num-devices", str(processes), "--machine.seed", str(seed)),
+            *("--pipeline.datamanager.scenes-per-batch", str(self.scenes // processes)),
+        ]
+        write_json(run / "seconds.json", {"seconds": _train(self.method, [*options, *self.flags, self.dataparser])})
+        return run
+
+
+def scenes_of(data: Path, dataparser: str) -> list[str]:
+    """Names of the scenes to train on."""
+    from nerfseg_plugins.image_based.options import parser_named
+    from nerfseg_plugins.image_based.sources import Catalog, Source
+
+    source = Source(replace(parser_named(dataparser, "--dataparser"), data=data))
+    return [scene.name for _, found in Catalog([source]).training() for scene in found]
 
 
 def losses_of(run: Path) -> list[float]:
