@@ -38,6 +38,8 @@ class DrawRule:
     """With "scene": from so many views at most the rays of a step are."""
     jitter: float
     """Strength of the colour jitter."""
+    swap_channels: bool = False
+    """Whether red, green and blue change places by chance."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,8 @@ def draw_batch(
         drawn.append(Drawn(scene, sources[:number], views, *scene.draw_pixels(views, rng, in_boxes)))
     batch = batch_of(drawn)
     taken = [entry.scene.take(entry.sources, scenes[0].size(0)) for entry in drawn]
-    if rule.jitter > 0:
-        jitters = [Jitter.draw(rng, rule.jitter) for _ in drawn]
+    if rule.jitter > 0 or rule.swap_channels:
+        jitters = [Jitter.draw(rng, rule.jitter, rule.swap_channels) for _ in drawn]
         taken = [
             replace(views, images=jitter.apply(views.images, 2)) for views, jitter in zip(taken, jitters, strict=True)
         ]

@@ -82,6 +82,9 @@ class ImageBasedDataManagerConfig(VanillaDataManagerConfig):
     """Up to this step rays go only through the boxes around the objects."""
     jitter: float = 0.0
     """Strength of the colour jitter in training, the same for all views of a scene; 0 for none."""
+    swap_channels: bool = False
+    """Whether red, green and blue change places by chance in training, for all views of a scene alike: objects then
+    have more colours than the data, and a black or white background keeps its own."""
     image_cache_mb: float = 2048
     """Decoded images that are kept in memory, in megabytes."""
     seed: Optional[int] = None
@@ -260,6 +263,7 @@ class ImageBasedDataManager(VanillaDataManager):
             rays_by_views=config.rays_by_views,
             views_per_scene=config.views_per_scene,
             jitter=config.jitter,
+            swap_channels=config.swap_channels,
         )
 
     def get_train_rays_per_batch(self) -> int:

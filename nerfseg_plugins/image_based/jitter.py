@@ -19,18 +19,21 @@ class Jitter(NamedTuple):
     """(3,)"""
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, strength: float) -> "Jitter":
+    def draw(cls, rng: np.random.Generator, strength: float, swap: bool = False) -> "Jitter":
         """A random change, as torchvision's ColorJitter draws it; contrast is about a middle grey.
 
         Args:
             rng: draws.
             strength: how far brightness, contrast and saturation are from 1 at most, and the hue from 0, in turns.
+            swap: whether the channels also change places, which leaves black, white and greys as they are.
         """
         brightness, contrast, saturation = (torch.tensor(1 + rng.uniform(-strength, strength)) for _ in range(3))
         angle = 2 * np.pi * rng.uniform(-strength, strength)
         grey = torch.tensor(GREY, dtype=torch.float64).expand(3, 3)
         matrix = saturation * torch.eye(3, dtype=torch.float64) + (1 - saturation) * grey
         matrix = contrast * brightness * (_hue(angle) @ matrix)
+        if swap:
+            matrix = matrix[torch.from_numpy(rng.permutation(3))]
         return cls(matrix.float(), ((1 - contrast) / 2).float().expand(3))
 
     def apply(self, colors: Tensor, axis: int = -1) -> Tensor:

@@ -29,6 +29,10 @@ class FieldConfig:
     normalize_z: bool = True
     """Whether coordinates are only rotated into a view's frame, so that the scene's origin stays the origin however
     far away the camera is; else they count from the camera."""
+    canonical: bool = False
+    """Whether the networks are also told where points lie in the scene's frame, and how the views are turned in it. Of
+    objects that all stand alike, such as SRN's, much is known from that, and few steps suffice to learn it; where
+    objects stand anyhow, or cameras are unknown, leave it out, as published."""
     density: Literal["relu", "softplus"] = "relu"
     """What makes a density of the networks' answer; behind a ReLU a small network may fall silent for good where most
     rays see nothing."""
@@ -55,7 +59,8 @@ class PixelNerfField(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = PyramidEncoder(config.encoder)
-        dim_in = 3 * (1 + 2 * config.num_frequencies) + 3
+        encoded = 3 * (1 + 2 * config.num_frequencies)
+        dim_in = encoded + 3 + (encoded + 9 if config.canonical else 0)
         self.mlp_coarse = PointMlp(dim_in, config.encoder.dim(), config.coarse)
         self.mlp_fine = PointMlp(dim_in, config.encoder.dim(), config.fine)
 
@@ -96,7 +101,12 @@ class PixelNerfField(nn.Module):
         rotation = views.c2w[..., :3]
         places = points[:, None] @ rotation if self.config.normalize_z else to_cameras(points, views.c2w)
         encoded = encode_coordinates(places, self.config.num_frequencies, self.config.frequency_factor)
-        return torch.cat([encoded, directions[:, None] @ rotation], dim=-1)
+        found = [encoded, directions[:, None] @ rotation]
+        if self.config.canonical:
+            world = encode_coordinates(points, self.config.num_frequencies, self.config.frequency_factor)
+            found.append(world[:, None].expand_as(encoded))
+            found.append(rotation.flatten(2)[:, :, None].expand(*encoded.shape[:3], 9))
+        return torch.cat(found, dim=-1)
 
     def features(self, points: Tensor, views: SourceViews) -> Tensor:
         """(B, V, P, D) what the views' maps hold where the points are projected to; at the border beyond it."""

@@ -19,6 +19,9 @@ class MlpConfig:
     """Residual blocks."""
     pool_before: int = 3
     """Block before which the views are averaged; the blocks before it take in image features."""
+    out_scale: float = 1.0
+    """Factor on the last layer's first weights; small ones begin with a thin, grey fog, from which small networks learn
+    faster."""
 
 
 class ResidualBlock(nn.Module):
@@ -50,6 +53,8 @@ class PointMlp(nn.Module):
         self.pool_before = min(config.pool_before, config.num_blocks)
         self.lin_in = _linear(dim_in, config.width)
         self.lin_out = _linear(config.width, dim_out)
+        with torch.no_grad():
+            self.lin_out.weight *= config.out_scale
         self.blocks = nn.ModuleList(ResidualBlock(config.width) for _ in range(config.num_blocks))
         self.lin_z = nn.ModuleList(_linear(dim_features, config.width) for _ in range(self.pool_before))
 
