@@ -50,7 +50,7 @@ _trainer = ImageBasedTrainerConfig(
     vis="viewer",
 )
 
-TINY_STEPS = 9000
+TINY_STEPS = 6500
 # A network as deep as the published ones, narrower; few samples, all of the fine network's where the coarse one sees
 # something. Many objects a step, for what it takes longest to learn is what images say; and where the objects stand,
 # which all do alike.
