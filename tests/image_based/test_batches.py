@@ -169,3 +169,19 @@ def test_jitter_by_hand():
     expected = (1 + draws[0]) * (1 + draws[1]) * 0.5 + 0.5 * (1 - (1 + draws[1]))
     assert changed[0].tolist() == pytest.approx([expected] * 3, abs=1e-5)
     assert sum(GREY) == pytest.approx(1)
+
+
+def test_channels_change_places_in_views_and_colours_alike(three: list[Scene]):
+    """Red, green and blue are only renamed, so black, white and greys stay; every order comes up."""
+    orders = set()
+    for seed in range(40):
+        change = Jitter.draw(rng(seed), 0.0, swap=True)
+        greys = torch.tensor([[0.0] * 3, [0.4] * 3, [1.0] * 3])
+        assert torch.allclose(change.apply(greys), greys)
+        orders.add(tuple(round(value, 4) for value in change.apply(torch.tensor([[0.1, 0.2, 0.3]]))[0].tolist()))
+    assert len(orders) == 6 and all(sorted(order) == [0.1, 0.2, 0.3] for order in orders)
+    plain, changed = (
+        draw_batch(three[:1], dataclasses.replace(RULE, swap_channels=swap), rng(2), False)[1] for swap in (False, True)
+    )
+    for key in (lambda batch: batch["image"], lambda batch: batch["views"].images[0].movedim(1, -1)):
+        assert torch.allclose(key(plain).sort(dim=-1).values, key(changed).sort(dim=-1).values, atol=1e-6)

@@ -78,3 +78,17 @@ def test_the_order_of_views_does_not_matter(make_views: Callable[..., SourceView
     # It does matter which image belongs to which camera.
     wrong = replace(views, maps=views.select([1, 2, 0]).maps)
     assert not torch.allclose(field(points, directions, wrong, fine=True)[1], found[1])
+
+
+def test_the_scene_s_own_frame_is_told_only_when_asked_for():
+    """Then come the point as it is in the scene, and the axes of the view."""
+    views = one_view(torch.zeros(1, 1, 3, 8, 8))
+    points, directions = torch.tensor([[[0.5, 0.25, -1.0]]]), torch.tensor([[[-1.0, 0.0, 0.0]]])
+    published = small(normalize_z=True)
+    told = PixelNerfField(replace(published.config, canonical=True))
+    found = told.inputs(points, directions, views)[0, 0, 0]
+    assert torch.equal(found[:6], published.inputs(points, directions, views)[0, 0, 0])
+    assert found[6:9].tolist() == [0.5, 0.25, -1.0]
+    assert found[9:].tolist() == [0, 0, 1, 1, 0, 0, 0, 1, 0]
+    density, color = told(points, directions, views.with_maps(told.encode(views.images[0])[None]), fine=True)
+    assert density.shape == (1, 1) and color.shape == (1, 1, 3)
