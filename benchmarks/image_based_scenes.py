@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from nerfseg_plugins.cli.features import Features
+from nerfseg_plugins.cli.image_based import DataOptions
 from nerfseg_plugins.cli.open import Open
 from nerfseg_plugins.cli.room import Room
 from nerfseg_plugins.dataparsers.dvr import DVRDataParserConfig
@@ -79,7 +80,7 @@ def small_fern(data: Path, folder: Path) -> Path:
 def opened(config: Path, data: Path, name: str) -> Path:
     """The configuration that shows a scene with a run's weights."""
     path = config.parent / f"{name}.yml"
-    Open(load_config=config, data=data, name=name, overwrite=True).main()
+    Open(load_config=config, where=DataOptions(data=data), name=name, overwrite=True).main()
     return path
 
 

@@ -30,6 +30,11 @@ TINY = (
     "--machine.device-type cpu"
 )
 
+# Methods that learn from many scenes have networks of their own.
+FEW_RAYS = (
+    "--max-num-iterations 3 --machine.device-type cpu --pipeline.datamanager.scenes-per-batch 1 "
+    "--pipeline.datamanager.rays-per-scene 16"
+)
 POSES = "--max-num-iterations 3 --pipeline.pose.rays 32 --pipeline.pose.hypotheses 8 --machine.device-type cpu"
 
 
@@ -47,6 +52,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny = {"width": 48, "height": 36, "objects": 4, "seed": 3}
     Room(output_path=folder / "CAPTURE", views=10, val_views=3, **tiny).main()
     Room(output_path=folder / "LLFF", layout="llff", views=8, val_views=2, **tiny).main()
+    Room(output_path=folder / "SCENES" / "room_1", layout="llff", views=12, val_views=2, **tiny).main()
     (folder / "PHOTOS").mkdir()
     for name in ("0001.png", "0002.png"):
         shutil.copy(folder / "CAPTURE" / "images" / name, folder / "PHOTOS")
@@ -65,7 +71,17 @@ def test_commands_in_order(world: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert {"nerfseg", "ns-train", "ns-eval", "ns-render"} <= set(done)
     poses = ("poses/poses.json", "poses/convergence.png", "track/overlay.mp4", "benchmark.json", "selfsup/metrics.json")
     trees = ("hierarchy/points.ply", "hierarchy/tree.json", "hierarchy.json", "segments.mp4")
-    for made in ("metrics.json", "ns-eval.json", "cloud.ply", "instances.mp4", "room/masks_noisy", *poses, *trees):
+    unseen = ("objects/metrics.json", "category.json", "unseen.json")
+    for made in (
+        "metrics.json",
+        "ns-eval.json",
+        "cloud.ply",
+        "instances.mp4",
+        "room/masks_noisy",
+        *poses,
+        *trees,
+        *unseen,
+    ):
         assert (world / made).exists(), made
     edited = next(world.glob("outputs/*/isrf-tiny/*/thing.yml")).parent
     assert (edited / "edits" / "thing.npz").is_file() and len(list(edited.glob("edits/thing/masks/*/*.png"))) == 13
@@ -87,6 +103,8 @@ def run_line(line: str, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program, *arguments = shlex.split(line)
     if program == "ns-train" and arguments[0].startswith("inerf"):
         arguments += shlex.split(POSES)
+    elif program == "ns-train" and arguments[0].startswith(("pixelnerf", "gnt", "gsn")):
+        arguments[1:1] = shlex.split(FEW_RAYS)
     elif program == "ns-train":
         method, *rest = arguments
         # The full-size method is made as small as the tiny one: what is tested is the command, not the GPU.
@@ -100,6 +118,12 @@ def run_line(line: str, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         arguments += shlex.split(
             "--rays 32 --steps 1 --hypotheses 8" + (" --train-steps 20" if "selfsup" in arguments else "")
         )
+    if "--layout" in arguments:
+        arguments = " ".join(arguments).replace("--count 32 6 6", "--count 3 1 1").split()
+    if arguments[0] == "objects":
+        arguments += ["--max-targets", "1"]
+    if arguments[0] == "turntable":
+        arguments += ["--frames", "2"]
     if arguments[0] == "match":  # so few steps make no clean depth
         arguments += ["--min-views", "1", "--background", "given"]
     programs = {

@@ -30,6 +30,10 @@ class Eval:
     """Views to measure on."""
     images: Optional[Path] = None
     """Folder for pictures to look at: photo, rendering, predicted and true instances side by side."""
+    render_stride: int = 1
+    """Render and measure only every n-th pixel of every n-th row, where views are slow to render."""
+    llffhold: Optional[int] = None
+    """Hold out every n-th view instead of those that the run held out, where the parser holds views out by a count."""
     granularities: tuple[float, ...] = ()
     """Hierarchies: where to cut, fine to coarse; unset: 0.03, 0.06 ... 1.5."""
     sampled_seed: Optional[int] = None
@@ -49,8 +53,14 @@ class Eval:
 
         if self.output_path.suffix.lower() != ".json":
             raise InputError(f"{self.output_path} must end in .json")
-        run = load_run(self.load_config, test_mode="test" if self.split == "test" else "val")
-        metrics, reason, legacy_pq = evaluate_run(run, self.split, self.images, self.granularities, self.sampled_seed)
+        if self.render_stride < 1:
+            raise InputError(f"--render-stride is {self.render_stride}; give 1 or more")
+        run = load_run(self.load_config, test_mode="test" if self.split == "test" else "val", change=self._hold_out)
+        if self.render_stride > 1 and why_no_hierarchy(run, self.split) is None:
+            raise InputError("hierarchies are measured on whole views; leave out --render-stride")
+        metrics, reason, legacy_pq = evaluate_run(
+            run, self.split, self.images, self.granularities, self.sampled_seed, self.render_stride
+        )
         write_json(self.output_path, metrics)
         _print_table(metrics, f"{run.config.method_name}, step {run.step}, {self.split} views")
         if reason:
@@ -61,6 +71,20 @@ class Eval:
         if self.legacy_pq and legacy_pq is not None:
             print(f"PQ of the original implementation, not comparable with the others: {legacy_pq:.4f}")
         print(f"wrote {self.output_path}" + (f" and pictures into {self.images}" if self.images else ""))
+
+    def _hold_out(self, config: Any) -> None:
+        """Change which views the configuration holds out."""
+        if self.llffhold is None:
+            return
+        parser = config.pipeline.datamanager.dataparser
+        if not hasattr(parser, "eval_interval"):
+            raise InputError(
+                f"the data of {self.load_config} are read by {type(parser).__name__}, which holds out no n-th view; "
+                "leave out --llffhold"
+            )
+        parser.eval_interval = self.llffhold
+        if hasattr(parser, "eval_mode"):
+            parser.eval_mode = "interval"
 
 
 class Evaluation(NamedTuple):
@@ -80,6 +104,7 @@ def evaluate_run(
     images: Optional[Path] = None,
     granularities: tuple[float, ...] = (),
     sampled_seed: Optional[int] = None,
+    stride: int = 1,
 ) -> Evaluation:
     """Measure a loaded run.
 
@@ -89,6 +114,7 @@ def evaluate_run(
         images: folder for comparison pictures.
         granularities: at which hierarchies are cut; a fixed series when empty.
         sampled_seed: with which `nc_sampled` and `vc_sampled` are drawn; they are left out without it.
+        stride: only every n-th pixel of every n-th row is rendered and measured.
 
     Raises:
         InputError: a true mask cannot be read or does not fit its image.
@@ -107,13 +133,13 @@ def evaluate_run(
     hierarchy = HierarchyEvaluation(run, part, granularities or GRANULARITIES, sampled_seed)
     names = output_names([Path(path) for path in dataset.image_filenames], ".png") if images else []
     with tempfile.TemporaryDirectory(prefix="nerfseg-eval-") as scratch:
-        for view in rendered(run, part, f"evaluating {split} views"):
-            record = _record(run, view, truth[view.index], why_no_ids(run) is None)
+        for view in rendered(run, part, f"evaluating {split} views", stride=stride):
+            record = _record(run, view, truth[view.index], why_no_ids(run) is None, stride)
             report.add(record)
             hierarchy.add(view)
             if images:
                 # Which prediction is which true instance, hence its colour, is known when all views are counted.
-                _save_record(Path(scratch) / f"{view.index}.npz", record)
+                _save_record(Path(scratch) / f"{view.index}.npz", record, feature_pictures(run, view))
         if images:
             matched = {p: t for p, (t, _) in best_assignment(report.scene).items()}
             for index, name in enumerate(names):
@@ -147,18 +173,21 @@ def _folders(paths: "Optional[list[Optional[Path]]]") -> set[Path]:
     return {Path(path).parent for path in paths or [] if path is not None}
 
 
-def _record(run: "Run", view: "View", truth: Optional[Path], segments: bool) -> "ViewRecord":
+def _record(run: "Run", view: "View", truth: Optional[Path], segments: bool, stride: int = 1) -> "ViewRecord":
     from nerfseg_plugins.evaluation.report import ViewRecord
     from nerfseg_plugins.segments.masks import check_mask, read_ids
 
     model: Any = run.pipeline.model
     photo = view.batch["image"].cpu().float()
+    whole = (photo.shape[0], photo.shape[1])
+    photo = photo[::stride, ::stride]
     if photo.shape[-1] == 4:
         photo = model.renderer_rgb.blend_background(photo)
     ids_true = None
     if truth is not None:
         ids_true = read_ids(truth)
-        check_mask(ids_true, (photo.shape[0], photo.shape[1]), truth)
+        check_mask(ids_true, whole, truth)
+        ids_true = ids_true[::stride, ::stride]
     ids_pred = model.predict_ids(view.outputs).cpu().numpy() if segments else None
     return ViewRecord(view.outputs["rgb"].cpu(), photo, ids_pred, ids_true)
 
@@ -172,18 +201,41 @@ def _lpips_of(run: "Run") -> "Optional[Callable[[Tensor, Tensor], Tensor]]":
     return lambda true, pred: network(true.to(model.device), pred.to(model.device))
 
 
-def _save_record(path: Path, record: "ViewRecord") -> None:
+def feature_pictures(run: "Run", view: "View") -> "dict[str, np.ndarray]":
+    """Rendered features of a view in colours, and in the same colours the 2D features of its photo where it has some.
+
+    Returns:
+        uint8 (H, W, 3) by name; none where the run renders no features of unseen scenes.
+    """
+    import torch
+
+    model: Any = run.pipeline.model
+    scene = getattr(run.pipeline.datamanager, "held_out", None)
+    if scene is None or "feature_colormap" not in view.outputs:
+        return {}
+    pictures = {"features_rendered": _bytes(view.outputs["feature_colormap"].numpy())}
+    if scene.features is not None:
+        height, width = view.outputs["rgb"].shape[:2]
+        found = torch.from_numpy(scene.features.map(view.index)).float().permute(2, 0, 1)[None]
+        found = torch.nn.functional.interpolate(found, (height, width), mode="nearest")[0].permute(1, 2, 0)
+        colors = model.feature_colors(found.to(model.device), found.any(dim=-1, keepdim=True).to(model.device))
+        pictures["features_photo"] = _bytes(colors.cpu().numpy())
+    return pictures
+
+
+def _save_record(path: Path, record: "ViewRecord", further: "dict[str, np.ndarray]") -> None:
     import numpy as np
 
     arrays = {"photo": _bytes(record.rgb_true.numpy()), "rendering": _bytes(record.rgb_pred.numpy())}
     for name, ids in (("ids_pred", record.ids_pred), ("ids_true", record.ids_true)):
         if ids is not None:
             arrays[name] = ids.astype(np.int32)
-    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(path, **arrays, **further)  # type: ignore[arg-type]
 
 
 def _write_picture(path: Path, record: Path, matched: dict[int, int]) -> None:
-    """Photo, rendering, predicted ids in the colours of their true instances, true ids; what is missing is left out."""
+    """Photo, rendering, features of both, predicted ids in the colours of their true instances, true ids; what is
+    missing is left out."""
     import numpy as np
     from PIL import Image
 
@@ -191,6 +243,7 @@ def _write_picture(path: Path, record: Path, matched: dict[int, int]) -> None:
 
     with np.load(record, allow_pickle=False) as stored:
         panels = [stored["photo"], stored["rendering"]]
+        panels += [stored[name] for name in ("features_photo", "features_rendered") if name in stored]
         maps = []
         if "ids_pred" in stored:
             maps.append(rename_ids(stored["ids_pred"], matched))

@@ -24,7 +24,9 @@ def why_no_ids(run: "Run") -> Optional[str]:
     return model.why_no_ids() if hasattr(model, "why_no_ids") else None
 
 
-def rendered(run: "Run", split: Split, text: str, names: Optional[Sequence[str]] = None) -> "Iterator[View]":
+def rendered(
+    run: "Run", split: Split, text: str, names: Optional[Sequence[str]] = None, stride: int = 1
+) -> "Iterator[View]":
     """Render the views of a split under a progress bar.
 
     Args:
@@ -32,10 +34,12 @@ def rendered(run: "Run", split: Split, text: str, names: Optional[Sequence[str]]
         split: which of its datasets.
         text: shown beside the bar.
         names: outputs to keep, all when None.
+        stride: only every n-th pixel of every n-th row.
     """
     from nerfseg_plugins.scene.run import render_views
 
-    return with_progress(render_views(run, split=split, names=names), len(run.dataset(split)), text)
+    views = render_views(run, split=split, names=names, stride=stride)
+    return with_progress(views, len(run.dataset(split)), text)
 
 
 def with_progress(items: Iterable[Item], total: int, text: str) -> Iterator[Item]:

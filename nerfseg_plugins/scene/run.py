@@ -1,6 +1,6 @@
 """A trained run, loaded for use: the way every command reaches a scene."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Optional
@@ -76,7 +76,10 @@ class View:
 
 
 def load_run(
-    config_path: Path, test_mode: Literal["test", "val", "inference"] = "val", step: Optional[int] = None
+    config_path: Path,
+    test_mode: Literal["test", "val", "inference"] = "val",
+    step: Optional[int] = None,
+    change: Optional[Callable[[TrainerConfig], None]] = None,
 ) -> Run:
     """Load a run of any ray-based method from its `config.yml`, with its newest checkpoint.
 
@@ -86,6 +89,7 @@ def load_run(
         config_path: RUN/config.yml.
         test_mode: which views `eval_dataset` holds; "inference" loads no images.
         step: a certain checkpoint instead of the newest.
+        change: what to do to the configuration before the run is built from it.
 
     Raises:
         InputError: missing or damaged configuration, data or checkpoint, or weights that do not fit.
@@ -93,6 +97,8 @@ def load_run(
     compat.apply()
     config_path = Path(config_path)
     config = read_config(config_path)
+    if change is not None:
+        change(config)
     checkpoint = find_checkpoint(config_path.parent / config.relative_model_dir, step)
     state = read_checkpoint(checkpoint)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -115,6 +121,7 @@ def render_views(
     names: Optional[Sequence[str]] = None,
     indices: Optional[Sequence[int]] = None,
     downscale: float = 1.0,
+    stride: int = 1,
 ) -> Iterator[View]:
     """Render the views of a split, one at a time.
 
@@ -124,6 +131,7 @@ def render_views(
         names: the outputs to keep; None keeps all.
         indices: the views to render, by their place in the dataset; None renders all.
         downscale: factor on the resolution of what is rendered (not of the batch), 0.5 renders half the width.
+        stride: renders only every n-th pixel of every n-th row, exactly as they would be in the whole picture.
 
     Yields:
         Views in the dataset's order.
@@ -137,6 +145,8 @@ def render_views(
         camera = cameras[index : index + 1].to(run.pipeline.device)
         if downscale != 1.0:
             camera.rescale_output_resolution(downscale)
+        if stride != 1:
+            camera = every_nth(camera, stride)
         with torch.no_grad():
             outputs = run.pipeline.model.get_outputs_for_camera(camera)
         if missing := [name for name in names or () if name not in outputs]:
@@ -146,3 +156,15 @@ def render_views(
             )
         kept = {name: outputs[name].cpu() for name in names or outputs}
         yield View(index, Path(dataset.image_filenames[index]), camera.to("cpu"), dataset[index], kept)
+
+
+def every_nth(camera: Cameras, stride: int) -> Cameras:
+    """The camera (1,) whose picture is every n-th pixel of every n-th row, beginning with the first, of this one's."""
+    found = camera[...]
+    # Pixel j of the new row is pixel n j of the old one; centres are at + 0.5 in both.
+    for center in (found.cx, found.cy):
+        center.sub_(0.5).div_(stride).add_(0.5)
+    for focal in (found.fx, found.fy):
+        focal.div_(stride)
+    found.width, found.height = (-(-side // stride) for side in (camera.width, camera.height))
+    return found
