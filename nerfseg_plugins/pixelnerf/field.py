@@ -67,7 +67,7 @@ class PixelNerfField(nn.Module):
     def encode(self, images: Tensor) -> Tensor:
         """Maps (N, D, h, w) of images (N, 3, H, W) in [0, 1]."""
         with self._precision(images.device):
-            return self.encoder(2 * images - 1).float()
+            return self.encoder(2 * images - 1).to(images.dtype)
 
     def forward(self, points: Tensor, directions: Tensor, views: SourceViews, fine: bool) -> tuple[Tensor, Tensor]:
         """Density and colour.
@@ -84,7 +84,7 @@ class PixelNerfField(nn.Module):
         network = self.mlp_fine if fine else self.mlp_coarse
         inputs, features = self.inputs(points, directions, views), self.features(points, views)
         with self._precision(points.device):
-            answer = network(inputs, features).float()
+            answer = network(inputs, features).to(points.dtype)
         return self._density(answer[..., 3]), torch.sigmoid(answer[..., :3])
 
     def _density(self, answer: Tensor) -> Tensor:

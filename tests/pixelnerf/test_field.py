@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
+import pytest
 import torch
 
 from nerfseg_plugins.image_based.views import SourceViews
@@ -92,3 +94,44 @@ def test_the_scene_s_own_frame_is_told_only_when_asked_for():
     assert found[9:].tolist() == [0, 0, 1, 1, 0, 0, 0, 1, 0]
     density, color = told(points, directions, views.with_maps(told.encode(views.images[0])[None]), fine=True)
     assert density.shape == (1, 1) and color.shape == (1, 1, 3)
+
+
+def test_densities_by_hand():
+    """With a silent last layer the answer is its bias: log(e^3 - 1) is 3 behind a softplus."""
+    field = small(True)
+    views = one_view(torch.zeros(1, 1, 3, 8, 8))
+    views = views.with_maps(field.encode(views.images[0])[None])
+    points, directions = torch.zeros(1, 1, 3), torch.tensor([[[-1.0, 0.0, 0.0]]])
+    field.mlp_fine.lin_out.weight.data.zero_()
+    field.mlp_fine.lin_out.bias.data = torch.tensor([0.0, 0.0, 0.0, float(torch.tensor(3.0).exp().sub(1).log())])
+    relu = field(points, directions, views, fine=True)[0].item()
+    field.config.density = "softplus"
+    density, color = field(points, directions, views, fine=True)
+    assert density.item() == pytest.approx(3.0, abs=1e-5) and relu == pytest.approx(2.948, abs=1e-3)
+    torch.testing.assert_close(color, torch.full((1, 1, 3), 0.5))
+    field.mlp_fine.lin_out.bias.data[3] = -4.0
+    assert field(points, directions, views, fine=True)[0].item() > 0
+    field.config.density = "relu"
+    assert field(points, directions, views, fine=True)[0].item() == 0
+
+
+def test_short_numbers_are_for_training_alone(make_views: Callable[..., SourceViews]):
+    torch.manual_seed(0)
+    field = small(True)
+    views = make_views(scenes=2, views=1)
+    points, directions = torch.randn(2, 5, 3) * 0.3, torch.nn.functional.normalize(torch.randn(2, 5, 3), dim=-1)
+
+    def answer(kind: Literal["never", "always"]) -> torch.Tensor:
+        field.config.bfloat16 = kind
+        with_maps = views.with_maps(field.encode(views.images.flatten(0, 1))[:, None])
+        density, color = field(points, directions, with_maps, fine=True)
+        assert density.dtype == color.dtype == torch.float32
+        return torch.cat([density[..., None], color], dim=-1)
+
+    exact, short = answer("never"), answer("always")
+    assert not torch.equal(exact, short)
+    torch.testing.assert_close(exact, short, rtol=0.1, atol=0.1)
+    short.sum().backward()
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in field.mlp_fine.parameters())
+    field.eval()
+    assert torch.equal(answer("never"), answer("always"))

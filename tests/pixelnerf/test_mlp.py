@@ -69,3 +69,12 @@ def test_coordinates_are_encoded_frequency_by_frequency():
     expected = [0.2, -1.0, sin(0.3), sin(-1.5), cos(0.3), cos(-1.5), sin(0.6), sin(-3.0), cos(0.6), cos(-3.0)]
     torch.testing.assert_close(found, torch.tensor(expected))
     assert encode_coordinates(torch.zeros(7, 3), 6, 1.5).shape == (7, 39)
+
+
+def test_the_last_layer_may_begin_small():
+    torch.manual_seed(0)
+    plain = PointMlp(4, 3, MlpConfig(width=8))
+    torch.manual_seed(0)
+    small = PointMlp(4, 3, MlpConfig(width=8, out_scale=0.1))
+    torch.testing.assert_close(small.lin_out.weight, 0.1 * plain.lin_out.weight)
+    assert torch.equal(small.lin_in.weight, plain.lin_in.weight)
