@@ -55,7 +55,7 @@ class Eval:
             raise InputError(f"{self.output_path} must end in .json")
         if self.render_stride < 1:
             raise InputError(f"--render-stride is {self.render_stride}; give 1 or more")
-        run = load_run(self.load_config, test_mode="test" if self.split == "test" else "val", change=self._hold_out)
+        run = load_run(self.load_config, test_mode="test" if self.split == "test" else "val", change=self.hold_out)
         if self.render_stride > 1 and why_no_hierarchy(run, self.split) is None:
             raise InputError("hierarchies are measured on whole views; leave out --render-stride")
         metrics, reason, legacy_pq = evaluate_run(
@@ -72,7 +72,7 @@ class Eval:
             print(f"PQ of the original implementation, not comparable with the others: {legacy_pq:.4f}")
         print(f"wrote {self.output_path}" + (f" and pictures into {self.images}" if self.images else ""))
 
-    def _hold_out(self, config: Any) -> None:
+    def hold_out(self, config: Any) -> None:
         """Change which views the configuration holds out."""
         if self.llffhold is None:
             return

@@ -55,6 +55,8 @@ class Open:
         # A whole scene; what was asked for by a name of many stays that one, whatever is added to the data.
         config.pipeline.datamanager.scene = self.scene
         config.data = config.pipeline.datamanager.data
+        if hasattr(config.pipeline.model, "segments"):
+            config.pipeline.model.segments = None  # what was selected belongs to the scene that it was selected in
         write_config(path, config)
         sources, targets = len(manager.shown), len(manager.held_out)
         print(f"wrote {path}: {manager.shown.name} from {sources} source views, {targets} views to be rendered")

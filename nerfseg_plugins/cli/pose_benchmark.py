@@ -41,9 +41,10 @@ class PoseBenchmark:
     """config.yml of the run."""
     output_path: Path = Path("benchmark.json")
     """JSON file to write: settings, figures and all trials."""
-    protocol: Literal["synthetic", "forward", "small", "truth", "global"] = "synthetic"
+    protocol: Literal["synthetic", "forward", "small", "category", "truth", "global"] = "synthetic"
     """Starts. synthetic: up to 40 degrees about the world's origin, then up to 0.2 scene units along each axis;
-    forward: 40 degrees and 0.1; small: 10 degrees and 0.05; truth: the true pose; global: none is given."""
+    forward: 40 degrees and 0.1; small: 10 degrees and 0.05; category: 30 degrees and 0; truth: the true pose; global:
+    none is given."""
     presets: tuple[Preset, ...] = ("best", "lm", "adam", "classic")
     """What to compare; with global: best alone, the others need a start."""
     views: int = 5

@@ -21,7 +21,7 @@ Preset = Literal["best", "lm", "adam", "classic"]
 class SearchChanges:
     """What to change in a preset; unset: nothing."""
 
-    init: Optional[Literal["auto", "start", "nearest", "match", "global"]] = None
+    init: Optional[Literal["auto", "start", "around", "nearest", "match", "global"]] = None
     """Where to start: the given pose, the training camera whose view is most alike, matched features, hypotheses over
     the whole scene, or auto: one after the other until an estimate is confirmed."""
     rays: Optional[int] = None
@@ -34,7 +34,7 @@ class SearchChanges:
     """What a pose turns about: the camera, the scene's origin, or the point that the camera looks at."""
     references: Optional[Literal["photos", "rendered"]] = None
     """What features are matched with: the photos that the scene was trained on, or its own renderings."""
-    sampling: Optional[Literal["random", "points", "regions", "gradient"]] = None
+    sampling: Optional[Literal["random", "points", "regions", "gradient", "object"]] = None
     """Which pixels are compared: any, interest points (SIFT), regions around those, or those on edges."""
     loss: Optional[Literal["l2", "l1", "huber", "cauchy", "mape"]] = None
     """Cost of a residual."""

@@ -1,4 +1,4 @@
-"""`nerfseg segment`: an object is marked in photos, and found in 3D, in every view, and edited; without a window."""
+"""`nerfseg segment`: objects are marked in photos, and found in 3D, in every view, and edited; without a window."""
 
 import dataclasses
 import shlex
@@ -42,14 +42,17 @@ class Places(NamedTuple):
 
 @dataclass
 class Segment:
-    """Select an object of an isrf run by strokes or words, and keep, remove, recolour or move it.
+    """Select what strokes or words mark: an object of an isrf run, and keep, remove, recolour or move it; or objects of
+    any scene that is shown with a gsn run.
 
-    Writes RUN/edits/NAME.npz, RUN/NAME.yml for ns-viewer and ns-render, and into RUN/edits/NAME/ masks of every view,
-    pictures and segment.json. The run itself stays as it is; RUN/voxels.npz lets the next command begin at once.
+    Writes RUN/edits/NAME.npz (gsn: RUN/segments/NAME.npz), RUN/NAME.yml for ns-viewer and ns-render, and into
+    RUN/edits/NAME/ masks of every view, pictures and segment.json. The run itself stays as it is; RUN/voxels.npz (gsn:
+    RUN/surveys/) lets the next command begin at once.
     """
 
     load_config: Path
-    """config.yml of an isrf run, or NAME.yml of an earlier edit of it, to which another object is added."""
+    """config.yml of an isrf run, or NAME.yml of an earlier edit of it, to which another object is added; or config.yml
+    of a gsn run, or SCENE.yml that nerfseg open wrote for it."""
     name: str
     """What the object is called, and the files that are written."""
     marks: Annotated[StrokeOptions, tyro.conf.arg(name="")] = field(default_factory=StrokeOptions)
@@ -63,11 +66,12 @@ class Segment:
     load_edit: Optional[Path] = None
     """NAME.npz of an earlier edit of the run, to which this object is added."""
     resolution: Optional[int] = None
-    """Voxels along the longest side of the scene box; the usual number unless given."""
+    """isrf: voxels along the longest side of the scene box; gsn: pixels along the longer side of the views that are
+    looked at, beyond which masks gain little; the usual number unless given."""
     masks: Literal["all", "train", "val", "none"] = "all"
     """Which views get masks."""
     output_path: Optional[Path] = None
-    """Folder for masks and pictures instead of RUN/edits/NAME."""
+    """Folder for masks and pictures instead of RUN/edits/NAME or RUN/segments/NAME."""
     overwrite: bool = False
     """Whether to replace an edit of the same name."""
 
@@ -78,12 +82,24 @@ class Segment:
             InputError: the run, the strokes, the words or the numbers cannot be used, or they select nothing or
                 everything; then nothing is written.
         """
-        from nerfseg_plugins.cli.segment_query import open_isrf_run, select_object
+        from nerfseg_plugins.cli.segment_rendered import renders_features, segment_rendered
 
         self._check()
         drawings = self._drawings()
-        places = self._places()
         clock = Clock()
+        if renders_features(self.load_config):
+            written = segment_rendered(self, drawings, clock)
+        else:
+            written = self._edit(drawings, clock)
+        print(f"wrote {written[0]}, {written[1]} and {written[2]} ({clock.summary()})")
+        print(f"next: ns-viewer --load-config {shlex.quote(str(written[1]))}")
+
+    def _edit(self, drawings: "list[Drawing]", clock: "Clock") -> tuple[Path, Path, Path]:
+        """Select an object of an isrf run and edit it; returns what was written."""
+        from nerfseg_plugins.cli.segment_query import open_isrf_run, select_object
+
+        check_one_object(drawings)
+        places = self._places()
         with clock("load"):
             run = open_isrf_run(self.load_config)
         strokes = drawn(drawings, views_of(run, self.marks.split))
@@ -92,15 +108,16 @@ class Segment:
         print(found.summary())
         edits.append(self.edit.edit(self.name, found.voxels, found.colors, run))
         self._write(run, places, strokes, edits, found, clock)
-        print(f"wrote {places.edit}, {places.config} and {places.pictures} ({clock.summary()})")
-        print(f"next: ns-viewer --load-config {shlex.quote(str(places.config))}")
+        return places.edit, places.config, places.pictures
 
     def _check(self) -> None:
         """Refuse what can be refused before anything is loaded."""
         self.edit.check()
         check_method(self.selecting)
         if self.resolution is not None and not 8 <= self.resolution <= 1024:
-            raise InputError(f"--resolution is {self.resolution}; give 8 to 1024 voxels along the longest side")
+            raise InputError(
+                f"--resolution is {self.resolution}; give 8 to 1024 voxels, or pixels of views, along the longest side"
+            )
 
     def _drawings(self) -> "list[Drawing]":
         """All strokes, as they are drawn.
@@ -210,6 +227,20 @@ class Segment:
             "edit": dataclasses.asdict(self.edit),
             "seconds": {step: round(seconds, 3) for step, seconds in clock.seconds.items()},
         }
+
+
+def check_one_object(drawings: "list[Drawing]") -> None:
+    """Refuse strokes of several objects, which only runs of gsn tell apart at once.
+
+    Raises:
+        InputError: names the stroke.
+    """
+    for drawing in drawings:
+        if drawing.object != 1:
+            raise InputError(
+                f"{drawing.origin} marks object {drawing.object}, but in a run of isrf one object is selected at a "
+                "time; put its strokes into a file of their own and add it with --load-config RUN/NAME.yml"
+            )
 
 
 def check_method(config: SelectConfig) -> None:

@@ -7,11 +7,12 @@ from nerfseg_plugins.inerf.adam import AdamConfig
 from nerfseg_plugins.inerf.levenberg import LevenbergConfig
 from nerfseg_plugins.inerf.matching import MatchingConfig
 from nerfseg_plugins.inerf.poses import Pivot
+from nerfseg_plugins.inerf.prior import PriorConfig
 from nerfseg_plugins.inerf.pyramid import PyramidConfig
 from nerfseg_plugins.inerf.residuals import Photometric
 from nerfseg_plugins.inerf.samplers import SamplerConfig
 
-Init = Literal["auto", "start", "nearest", "match", "global"]
+Init = Literal["auto", "start", "around", "nearest", "match", "global"]
 Solver = Literal["lm", "adam"]
 
 
@@ -34,14 +35,17 @@ class PoseConfig:
     """How the camera of a photo is found."""
 
     init: Init = "auto"
-    """Where to start: the given pose, the training camera whose view is most alike, a pose from matched features,
-    hypotheses over the whole scene; or auto: given pose, matching, hypotheses, until one is confirmed."""
+    """Where to start: the given pose, hypotheses around it, the training camera whose view is most alike, a pose from
+    matched features, hypotheses over the whole scene; or auto: given pose, matching, hypotheses, until one is
+    confirmed."""
     solver: Solver = "lm"
     """Levenberg-Marquardt, or Adam as in iNeRF."""
     rays: int = 1024
     """Rays compared in a step."""
     hypotheses: int = 192
-    """Starts of a global search."""
+    """Starts of a global search, or of one around a given pose."""
+    spread: float = 30.0
+    """With init around: degrees by which hypotheses are turned at most, about the pivot."""
     pivot: Pivot = "scene"
     """What a pose turns about: the camera, the scene's origin, or the point that the camera looks at."""
     samples_per_ray: int = 32
@@ -54,6 +58,8 @@ class PoseConfig:
     """How rendering and photo are compared."""
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     """Which pixels are compared."""
+    prior: Optional[PriorConfig] = None
+    """How near to a given pose the camera is likely to be; unset: that says nothing."""
     pyramid: PyramidConfig = field(default_factory=PyramidConfig)
     """The coarse copies."""
     lm: LevenbergConfig = field(default_factory=LevenbergConfig)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Optional
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from nerfseg_plugins.inerf.config import PoseConfig
 from nerfseg_plugins.inerf.levenberg import Rays, Visit, levenberg
 from nerfseg_plugins.inerf.pixels import PhotoRays
 from nerfseg_plugins.inerf.poses import world_rays
+from nerfseg_plugins.inerf.prior import Prior
 from nerfseg_plugins.inerf.pyramid import PyramidLevel
 from nerfseg_plugins.inerf.residuals import Photometric
 from nerfseg_plugins.inerf.result import Step
@@ -68,6 +70,9 @@ class Descent:
         generator: of every draw.
     """
 
+    prior: Optional[Prior] = None
+    """What is known of the pose beforehand; Levenberg-Marquardt and comparisons count it."""
+
     def __init__(self, photo: PhotoRays, config: PoseConfig, generator: torch.Generator) -> None:
         self._photo = photo
         self._config = config
@@ -81,7 +86,8 @@ class Descent:
             rays = self.rays(stage.scene, stage.rays, tracks.c2w, depth)
             if stage.iterations:
                 settings = replace(self._config.lm, iterations=stage.iterations)
-                found = levenberg(stage.scene, rays, tracks.c2w, photometric, settings, self._config.pivot, depth)
+                pivot = self._config.pivot
+                found = levenberg(stage.scene, rays, tracks.c2w, photometric, settings, pivot, depth, self.prior)
                 tracks.follow(stage.name, found.history)
                 costs = found.cost
             else:
@@ -110,7 +116,8 @@ class Descent:
     @torch.no_grad()
     def costs(self, scene: Scene, rays: Rays, poses: Tensor) -> Tensor:
         """Costs (B,) of poses (B, 3, 4)."""
-        return pose_cost(scene, rays, poses, self._config.photometric)
+        costs = pose_cost(scene, rays, poses, self._config.photometric)
+        return costs if self.prior is None else costs + self.prior.cost(poses)
 
     @torch.no_grad()
     def depth(self, scene: Scene, poses: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ from nerfseg_plugins.inerf.config import PoseConfig
 from nerfseg_plugins.inerf.descent import Descent, Stage, Tracks
 from nerfseg_plugins.inerf.matching import Match, References, match
 from nerfseg_plugins.inerf.pixels import PhotoRays
-from nerfseg_plugins.inerf.poses import world_rays
+from nerfseg_plugins.inerf.poses import pivot_points, world_rays
+from nerfseg_plugins.inerf.prior import Prior
 from nerfseg_plugins.inerf.pyramid import PyramidLevel
 from nerfseg_plugins.inerf.query import Query
 from nerfseg_plugins.inerf.result import Estimate
@@ -81,6 +82,7 @@ class Estimator:
         failures: list[str] = []
         for poses, stages in self.attempts(photo, start, generator, failures):
             tried.append(poses)
+            descent.prior = self._prior(descent, start) if self.config.init in ("start", "around") else None
             tracks = Tracks(poses, begin)
             if self.config.solver == "lm":
                 descent.levenberg(tracks, stages)
@@ -148,13 +150,31 @@ class Estimator:
                     "the pose to start from sees nothing of the scene: it lies outside of it and looks past it; check "
                     "its frame and units"
                 )
-        elif init == "start":
+        elif start is not None and init == "around":
+            start = start[None].to(device)
+            yield torch.cat([start, self._around(photo, start, generator)]), self._from_around()
+        elif init in ("start", "around"):
             failures.append("it has no pose to start from; give one, or choose another init")
         if init == "nearest":
             yield self.cameras.to(device), [self._compared(), *self._from_one()]
         if init in ("auto", "global"):
             poses = hypotheses.around(self.cameras, self.config.hypotheses, generator)
             yield poses.to(device), self._from_many()
+
+    def _prior(self, descent: Descent, start: Optional[Tensor]) -> Optional[Prior]:
+        """What the configuration says of poses that start from (3, 4)."""
+        if self.config.prior is None or start is None:
+            return None
+        pose = start.to(self.cameras)[None]
+        depth = descent.depth(self.levels[0] if self.levels else self.scene, pose)
+        return Prior.around(pose[0], pivot_points(pose, self.config.pivot, depth)[0], self.config.prior)
+
+    def _around(self, photo: PhotoRays, start: Tensor, generator: torch.Generator) -> Tensor:
+        """Poses (N, 3, 4) around one (1, 3, 4): turned about the pivot, evenly from not at all to `spread`."""
+        config = self.config
+        depth = Descent(photo, config, generator).depth(self.levels[0] if self.levels else self.scene, start)
+        pivot = pivot_points(start, config.pivot, depth)
+        return hypotheses.turned(start[0], max(config.hypotheses - 1, 0), config.spread, pivot[0], generator)
 
     @torch.no_grad()
     def _sees_something(self, photo: PhotoRays, start: Tensor, generator: torch.Generator) -> bool:
@@ -210,6 +230,16 @@ class Estimator:
             keep = max(1, 4 - place)
             stages.append(Stage(f"level {place}", level, min(256 * place, self.config.rays), 10, keep=keep))
         return [*stages, self._last()]
+
+    def _from_around(self) -> list[Stage]:
+        """From many hypotheses of which one is near: a few steps of the best tell which."""
+        scene, rays = self.levels[0] if self.levels else self.scene, self.config.rays
+        return [
+            Stage("search", scene, min(192, rays), 0, keep=8),
+            Stage("search", scene, min(192, rays), 4, keep=3),
+            Stage("search", scene, min(384, rays), 6),
+            self._last(),
+        ]
 
     def _compared(self) -> Stage:
         scene = self.levels[0] if self.levels else self.scene

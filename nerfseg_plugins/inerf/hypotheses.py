@@ -50,6 +50,31 @@ def jittered(poses: Tensor, max_angle: float, max_distance: float, pivot: Tensor
     return torch.cat([turned[..., :3], turned[..., 3:] + shift[..., None].to(poses)], dim=-1)
 
 
+def turned(pose: Tensor, count: int, degrees: float, pivot: Tensor, generator: torch.Generator) -> Tensor:
+    """Poses around one, turned about a point: axes that cover the sphere evenly, angles that cover the ball of turns.
+
+    Args:
+        pose: (3, 4).
+        count: how many.
+        degrees: the largest turn.
+        pivot: (3,).
+        generator: draws how the pattern lies.
+
+    Returns:
+        (count, 3, 4).
+    """
+    index = torch.arange(count) + 0.5
+    height, round_ = 1 - 2 * index / max(count, 1), math.pi * (1 + 5**0.5) * index  # Fibonacci's spiral
+    flat = (1 - height.square()).clamp_min(0).sqrt()
+    axis = torch.stack([flat * round_.cos(), flat * round_.sin(), height], dim=-1)
+    frame, _ = torch.linalg.qr(torch.randn(3, 3, generator=generator))
+    # Of each shell of the ball a part that grows with its area: the cube root of an even spread, in shuffled order.
+    share = index[torch.randperm(count, generator=generator)] / max(count, 1)
+    angle = math.radians(degrees) * share[:, None] ** (1 / 3)
+    turn = torch.cat([torch.zeros(count, 3), (axis @ frame.T) * angle], dim=-1)
+    return moved(pose.expand(count, 3, 4), turn.to(pose), pivot.expand(count, 3))
+
+
 def distinct_best(poses: Tensor, costs: Tensor, keep: int, angle: float, distance: float) -> Tensor:
     """The cheapest poses that differ from each other.
 

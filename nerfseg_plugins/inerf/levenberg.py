@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from nerfseg_plugins.inerf.poses import Pivot, moved, pivot_points, twist_jacobian, world_rays
+from nerfseg_plugins.inerf.prior import Prior
 from nerfseg_plugins.inerf.residuals import Comparison, Photometric
 from nerfseg_plugins.inerf.scene import Scene
 from nerfseg_plugins.inerf.se3 import skew
@@ -109,6 +110,7 @@ def levenberg(
     config: LevenbergConfig,
     pivot: Pivot = "scene",
     depth: Optional[Tensor] = None,
+    prior: Optional[Prior] = None,
 ) -> Solution:
     """Move B poses downhill.
 
@@ -120,6 +122,7 @@ def levenberg(
         config: steps and damping.
         pivot: what twists turn about.
         depth: (B,) distance of the scene point before each camera.
+        prior: what is known of the poses beforehand.
     """
     depth = c2w.new_ones(len(c2w)) if depth is None else depth
     damping = c2w.new_full((len(c2w),), config.damping)
@@ -129,10 +132,11 @@ def levenberg(
         values, jacobian = linearise(scene, rays, trial, points)
         compared = photometric.compare(values, rays.target)
         state = _State(trial, points, compared.cost, *normal_equations(compared, jacobian))
+        state = state if prior is None else _with_prior(state, prior)
         if best is None:
             best = state
         else:
-            better = compared.cost < best.cost
+            better = state.cost < best.cost
             best = best.where(better, state)
             damping = torch.where(better, damping / 4, damping * 6).clamp(1e-6, 1e6)
         history.append(Visit(best.c2w, best.cost, time.perf_counter()))
@@ -159,6 +163,19 @@ class _State(NamedTuple):
             for mine, theirs in zip(self, other, strict=True)
         ]
         return _State(*chosen)
+
+
+def _with_prior(state: _State, prior: Prior) -> _State:
+    """A state with the prior's part; twists about another point than the prior's shift that point as well."""
+    lever = torch.eye(6, device=state.c2w.device, dtype=state.c2w.dtype).repeat(len(state.c2w), 1, 1)
+    lever[:, :3, 3:] = skew(state.pivot - prior.pivot)  # omega x (p_prior - p)
+    weighted = lever.transpose(-1, -2) * prior.precision
+    deviation = prior.deviation(state.c2w)
+    return state._replace(
+        cost=state.cost + prior.cost(state.c2w),
+        normal=state.normal + weighted @ lever,
+        gradient=state.gradient + (weighted @ deviation[..., None])[..., 0],
+    )
 
 
 def normal_equations(compared: Comparison, jacobian: Tensor) -> tuple[Tensor, Tensor]:

@@ -33,16 +33,17 @@ class Spread(NamedTuple):
     """Largest shift along each axis, scene units."""
 
 
-Protocol = Literal["synthetic", "forward", "small", "truth", "global"]
+Protocol = Literal["synthetic", "forward", "small", "category", "truth", "global"]
 PROTOCOLS: dict[Protocol, Optional[Spread]] = {
     "synthetic": Spread(40.0, 0.2),
     "forward": Spread(40.0, 0.1),
     "small": Spread(10.0, 0.05),
+    "category": Spread(30.0, 0.0),
     "truth": Spread(0.0, 0.0),
     "global": None,
 }
-"""iNeRF's own for rendered and for forward-facing scenes; starts inside the basin; the truth itself, from which nothing
-may drift; and no start at all."""
+"""iNeRF's own for rendered and for forward-facing scenes; starts inside the basin; cameras turned about an object of
+which few views are known; the truth itself, from which nothing may drift; and no start at all."""
 
 
 @dataclass(frozen=True)

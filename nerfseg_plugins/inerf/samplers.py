@@ -12,8 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Sampling = Literal["random", "points", "regions", "gradient"]
+Sampling = Literal["random", "points", "regions", "gradient", "object"]
 
+_DIFFERS = 0.02
+"""A colour that differs by less in every channel is the background's: five levels of 255."""
 _FLOOR = 1e-6
 """Share that is spread evenly at least, so that rays are left to draw once all pixels of interest are taken."""
 
@@ -23,9 +25,10 @@ class SamplerConfig:
     """Which pixels of a photo are compared."""
 
     sampling: Sampling = "gradient"
-    """Evenly at random, at interest points (SIFT), in regions around those, or where the photo's gradient is strong."""
+    """Evenly at random, at interest points (SIFT), in regions around those, where the photo's gradient is strong, or
+    on and around what stands out from a background of one colour."""
     region_iterations: int = 3
-    """How many times interest points are dilated into regions."""
+    """How many times interest points, or the object, are dilated into regions."""
     region_size: int = 5
     """Side in pixels of the square that dilates."""
     uniform_share: float = 0.3
@@ -97,12 +100,23 @@ def gradient_magnitude(image: Tensor) -> Tensor:
     return slopes.norm(dim=1).amax(dim=0)
 
 
+def stands_out(image: Tensor) -> Tensor:
+    """What a photo (H, W, 3) in [0, 1] shows in front of its background: (H, W) bool, other than the border's colour.
+
+    The colour is the median of the border's pixels: an object that leaves the photo on a side or two does not hide it.
+    """
+    border = torch.cat([image[0], image[-1], image[1:-1, 0], image[1:-1, -1]])
+    return ((image - border.median(dim=0).values).abs() > _DIFFERS).any(dim=-1)
+
+
 def _interest(image: Tensor, config: SamplerConfig) -> Tensor:
     """How much each pixel is preferred, (H, W), at least 0, in any unit."""
     if config.sampling == "random":
         return image.new_ones(image.shape[:2])
     if config.sampling == "gradient":
         return gradient_magnitude(image)
+    if config.sampling == "object":
+        return _dilated(stands_out(image).to(image), config)
     row, column = keypoints(image).unbind(-1)
     interest = image.new_zeros(image.shape[:2])
     interest[row, column] = 1

@@ -1,7 +1,7 @@
 """A frozen scene as a function of rays: all that pose inversion needs to know of a model."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from nerfstudio.cameras.rays import RayBundle
@@ -9,6 +9,7 @@ from nerfstudio.models.base_model import Model
 from torch import Tensor
 
 from nerfseg_plugins.errors import InputError
+from nerfseg_plugins.image_based.model import ImageBasedModel
 
 
 class Rendered(NamedTuple):
@@ -34,7 +35,7 @@ class FrozenScene:
     """A trained nerfstudio model in evaluation mode whose weights take no gradient.
 
     Args:
-        model: any ray-based model; changed in place.
+        model: any ray-based model; changed in place. One that renders from source views encodes them once.
         outputs: what is compared with the photo: "rgb", or another per-ray output of the model.
         samples_per_ray: samples of a ray, if the model takes fewer: with few, the colour jumps when samples move, and
             its derivative says little about it (at 12 samples a correlation of 0.1 to 0.5, at 48 of 0.95).
@@ -44,10 +45,10 @@ class FrozenScene:
     """
 
     def __init__(self, model: Model, outputs: Sequence[str] = ("rgb",), samples_per_ray: int = 0) -> None:
-        if not hasattr(model, "field"):
+        if not (hasattr(model, "field") or isinstance(model, ImageBasedModel)):
             raise InputError(
                 f"{type(model).__name__} renders whole images, not rays; invert a run of nerfacto or of a method built "
-                "on it"
+                "on it, or of pixelnerf or gnt"
             )
         self.model = model.eval().requires_grad_(False)
         self.outputs = tuple(outputs)
@@ -65,12 +66,22 @@ class FrozenScene:
         Raises:
             InputError: the model has no output of a wanted name.
         """
-        found = self.model(ray_bundle(origins, directions))
+        found = self._outputs(origins, directions)
         if missing := [name for name in self.outputs if name not in found]:
             raise InputError(f"the run renders no {missing[0]!r}; it has {', '.join(sorted(found))}")
         values = torch.cat([found[name] for name in self.outputs], dim=-1)
         depth = found["expected_depth"] if "expected_depth" in found else found["depth"]
         return Rendered(values, depth[:, 0], found["accumulation"][:, 0])
+
+    def _outputs(self, origins: Tensor, directions: Tensor) -> dict[str, Tensor]:
+        """The model's outputs of rays; a model that takes the source views near a camera is asked camera by camera."""
+        model: Any = self.model
+        if not isinstance(model, ImageBasedModel) or model.config.num_source_views is None:
+            return model(ray_bundle(origins, directions))
+        _, lengths = torch.unique_consecutive(origins.detach(), dim=0, return_counts=True)
+        parts = zip(origins.split(lengths.tolist()), directions.split(lengths.tolist()), strict=True)
+        found = [model(ray_bundle(*part)) for part in parts]
+        return {name: torch.cat([one[name] for one in found]) for name in found[0]}
 
 
 def ray_bundle(origins: Tensor, directions: Tensor) -> RayBundle:

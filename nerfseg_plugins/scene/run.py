@@ -162,9 +162,7 @@ def every_nth(camera: Cameras, stride: int) -> Cameras:
     """The camera (1,) whose picture is every n-th pixel of every n-th row, beginning with the first, of this one's."""
     found = camera[...]
     # Pixel j of the new row is pixel n j of the old one; centres are at + 0.5 in both.
-    for center in (found.cx, found.cy):
-        center.sub_(0.5).div_(stride).add_(0.5)
-    for focal in (found.fx, found.fy):
-        focal.div_(stride)
+    found.cx, found.cy = ((center - 0.5) / stride + 0.5 for center in (camera.cx, camera.cy))
+    found.fx, found.fy = camera.fx / stride, camera.fy / stride
     found.width, found.height = (-(-side // stride) for side in (camera.width, camera.height))
     return found

@@ -1,6 +1,7 @@
 """`nerfseg eval` on every n-th pixel, and with other views held out."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,5 +37,10 @@ def test_a_stride_renders_a_part_of_the_whole_picture(tiny_run: Any, tmp_path: P
 def test_what_cannot_be_asked_for(tiny_run: Any, tmp_path: Path):
     with pytest.raises(InputError, match="--render-stride is 0"):
         Eval(tiny_run.config, tmp_path / "m.json", render_stride=0).main()
-    with pytest.raises(InputError, match="eval_interval is 1"):
-        Eval(tiny_run.config, tmp_path / "m.json", llffhold=1).main()
+    own = Eval(tiny_run.config, llffhold=4)
+    other = SimpleNamespace(pipeline=SimpleNamespace(datamanager=SimpleNamespace(dataparser=SimpleNamespace())))
+    with pytest.raises(InputError, match="holds out no n-th view; leave out --llffhold"):
+        own.hold_out(other)
+    parser = other.pipeline.datamanager.dataparser = SimpleNamespace(eval_interval=8, eval_mode="fraction")
+    own.hold_out(other)
+    assert (parser.eval_interval, parser.eval_mode) == (4, "interval")

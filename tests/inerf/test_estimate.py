@@ -57,6 +57,21 @@ def test_the_covariance_tells_the_scatter():
     assert 1 / 3 < float(said / scatter) < 3
 
 
+def test_hypotheses_around_a_start():
+    """From a start that is too far off for a single way down."""
+    config = replace(PRESETS["lm"], coarse=False, rays=512, pivot="camera", hypotheses=48, spread=12.0)
+    start = displaced(TRUTH, 10.0, 0.0, 3)
+    found = estimator(replace(config, init="around")).estimate(photo(), start)
+    assert len(found.hypotheses) == 48
+    torch.testing.assert_close(found.hypotheses[0], start)
+    degrees, distance = pose_errors(found.c2w, TRUTH)
+    assert degrees[0] < 0.5 and distance[0] < 0.02
+    alone = estimator(replace(config, init="start")).estimate(photo(), start)
+    assert pose_errors(alone.c2w, TRUTH)[0][0] > 2
+    with pytest.raises(InputError, match="no pose to start from"):
+        estimator(replace(config, init="around")).estimate(photo())
+
+
 def test_equal_seeds_find_equal_poses():
     config = replace(PRESETS["best"], init="match")
     first, second = (estimator(config).estimate(photo()) for _ in range(2))

@@ -3,10 +3,11 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from nerfseg_plugins.inerf.hypotheses import around, distinct_best, jittered, perturbed
+from nerfseg_plugins.inerf.hypotheses import around, distinct_best, jittered, perturbed, turned
 
 from .scenes import displaced, look, pose_errors
 
@@ -68,3 +69,21 @@ def test_the_cheapest_that_differ_are_kept():
     assert distinct_best(poses, costs, 5, 0.05, 0.1).tolist() == [1, 3, 2]
     assert distinct_best(poses, costs, 2, 0.05, 0.1).tolist() == [1, 3]
     assert distinct_best(poses, torch.full((5,), torch.nan), 2, 0.05, 0.1).tolist() == []
+
+
+def test_turns_fill_the_ball_evenly():
+    pose, pivot = look((1.0, 2.0, 0.5), (0.2, 0.1, 0.0)), torch.tensor([0.1, 0.0, -0.2])
+    found = turned(pose, 400, 30.0, pivot, torch.Generator().manual_seed(0))
+    turns = found[:, :, :3] @ pose[:, :3].T
+    vectors = Rotation.from_matrix(turns.double().numpy()).as_rotvec()
+    angles = np.degrees(np.linalg.norm(vectors, axis=1))
+    assert angles.max() <= 30 + 1e-3 and angles.max() > 29
+    # Half the radius is an eighth of the volume.
+    assert (angles < 15).mean() == pytest.approx(1 / 8, abs=0.01)
+    axes = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    assert np.abs(axes.mean(axis=0)).max() < 0.01
+    np.testing.assert_allclose(axes.T @ axes / len(axes), np.eye(3) / 3, atol=0.01)
+    # All keep the pivot where it is in their picture.
+    local = torch.einsum("nji,nj->ni", found[:, :, :3], pivot - found[:, :, 3])
+    torch.testing.assert_close(local, local[:1].expand_as(local), atol=1e-5, rtol=0)
+    assert turned(pose, 0, 30.0, pivot, torch.Generator()).shape == (0, 3, 4)

@@ -9,7 +9,14 @@ from scipy.ndimage import binary_dilation
 from skimage.filters import scharr_h, scharr_v
 from torch import Tensor
 
-from nerfseg_plugins.inerf.samplers import PixelSampler, SamplerConfig, Sampling, gradient_magnitude, keypoints
+from nerfseg_plugins.inerf.samplers import (
+    PixelSampler,
+    SamplerConfig,
+    Sampling,
+    gradient_magnitude,
+    keypoints,
+    stands_out,
+)
 
 SAMPLINGS = get_args(Sampling)
 
@@ -141,3 +148,27 @@ def test_what_the_mask_hides_draws_no_rays():
     image[:, 30:, 1] = 0.8
     sampler = PixelSampler(image, ~left_half(image), SamplerConfig("gradient", uniform_share=0.0))
     assert set(sampler.draw(60, seeded())[:, 1].tolist()) == {29, 30}
+
+
+def test_the_object_and_what_is_around_it():
+    """A dark square on white, the left border cut by it; two dilations by a square of three reach two pixels on."""
+    image = torch.ones(20, 30, 3)
+    image[5:9, 0:10] = 0.2
+    image[5, 5] = 0.99  # too light to stand out
+    there = torch.zeros(20, 30, dtype=torch.bool)
+    there[5:9, 0:10] = True
+    there[5, 5] = False
+    assert torch.equal(stands_out(image), there)
+    config = SamplerConfig("object", region_iterations=2, region_size=3, uniform_share=0.0)
+    grown = torch.zeros(20, 30, dtype=torch.bool)
+    grown[3:11, 0:12] = True
+    drawn = PixelSampler(image, everywhere(image), config).draw(int(grown.sum()), seeded())
+    found = torch.zeros_like(grown)
+    found[drawn[:, 0], drawn[:, 1]] = True
+    assert torch.equal(found, grown)
+
+
+def test_a_photo_of_nothing_is_drawn_from_evenly():
+    blank = torch.full((20, 30, 3), 0.7)
+    weights = PixelSampler(blank, everywhere(blank), SamplerConfig("object")).weights
+    torch.testing.assert_close(weights, torch.full((600,), 1 / 600))
