@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt, label
-from skimage.graph import route_through_array
+from skimage.graph import MCP_Geometric, route_through_array
 
 from nerfseg_plugins.segments.strokes import Stroke, polyline_inside, stamp_polyline
 
@@ -93,6 +93,32 @@ def correction(mask: np.ndarray, found: np.ndarray, view: int, seed: int, smalle
         return [*strokes, stroke_around(mask, view, seed)]
     path = polyline_inside(extra, seed, VERTICES, MARGIN)
     return [*strokes, Stroke(view, False, _within(_brush(path, mask), ~mask))]
+
+
+def line_along(mask: np.ndarray) -> list[tuple[int, int]]:
+    """One line through the middle of a mask, between the two ends of it that are farthest apart; nothing is drawn lots.
+
+    Of the mask the pixels that touch no other are kept, and their largest piece; in it the cheapest way is taken, where
+    a step costs one by the square of the distance to the outline.
+
+    Args:
+        mask: (H, W) bool, not empty.
+
+    Returns:
+        (x, y) of the pixels along the line, each next to the one before.
+    """
+    depth = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]  # type: ignore[index]
+    pieces, count = label(depth > min(1.0, depth.max() / 2), np.ones((3, 3)))  # type: ignore[misc]
+    inner = pieces == 1 + np.bincount(pieces.ravel(), minlength=count + 1)[1:].argmax()
+    cost = np.where(inner, 1 / np.square(np.maximum(depth, 1)), -1.0)  # what is negative cannot be crossed
+
+    def farthest(start: tuple[int, ...]) -> tuple[int, ...]:
+        far, _ = MCP_Geometric(np.where(inner, 1.0, -1.0)).find_costs([start])
+        return tuple(int(place) for place in np.unravel_index(np.where(inner, far, -1).argmax(), mask.shape))
+
+    first = farthest(tuple(np.argwhere(inner)[0]))
+    steps, _ = route_through_array(cost, first, farthest(first), fully_connected=True, geometric=True)
+    return [(int(column), int(row)) for row, column in steps]
 
 
 def _brush(path: list[tuple[int, int]], mask: np.ndarray) -> np.ndarray:

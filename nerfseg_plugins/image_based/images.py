@@ -57,7 +57,7 @@ def read_mask(path: Path, size: tuple[int, int], above: int = 127) -> np.ndarray
         InputError: the file cannot be decoded or has another size; names it.
     """
     pixels = _read(path, size, "write it at the image's size")
-    there = (pixels[..., :3] > above).any(axis=-1)
+    there = np.asarray((pixels[..., :3] > above).any(axis=-1))
     return there & (pixels[..., 3] > above) if pixels.shape[2] == 4 else there
 
 

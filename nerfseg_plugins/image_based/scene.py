@@ -274,7 +274,7 @@ class Scene:
             there = read_mask(mask, self.size(index))
         elif self.background is not None:
             behind = np.round(np.asarray(self.background) * 255)
-            there = (np.abs(self.image(index) - behind) > DIFFERS).any(axis=-1)
+            there = np.asarray((np.abs(self.image(index) - behind) > DIFFERS).any(axis=-1))
         else:
             return 0, 0, *self.size(index)
         rows, columns = np.flatnonzero(there.any(axis=1)), np.flatnonzero(there.any(axis=0))

@@ -100,7 +100,7 @@ def write_nmr(
                 _put(cameras, "world_mat", index, world)
                 _put(cameras, "camera_mat", index, intrinsics)
                 progress()
-            np.savez(target / "cameras.npz", **cameras)
+            np.savez(target / "cameras.npz", **cameras)  # type: ignore[arg-type]
 
 
 def write_dvr(
@@ -136,7 +136,7 @@ def write_dvr(
                 _put(cameras, "world_mat", index, projection(camera, shots.width, shots.height) @ Y_DOWN.T)
                 _put(cameras, "scale_mat", index, unit)
                 progress()
-            np.savez(target / "cameras.npz", **cameras)
+            np.savez(target / "cameras.npz", **cameras)  # type: ignore[arg-type]
         for split, chosen in names.items():
             _write_list(folder / DVR_CATEGORY / f"new_{split}.lst", chosen)
 

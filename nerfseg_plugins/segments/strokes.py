@@ -224,8 +224,8 @@ def check_strokes(strokes: Iterable[Stroke], views: Views) -> None:
 
 def _check_apart(one: Stroke, other: Stroke, size: Size, view: str) -> None:
     """Refuse pixels that two strokes of different labels mark; the first of the two marks an object."""
-    flat = (stroke.pixels[:, 0] * size[1] + stroke.pixels[:, 1] for stroke in (one, other))
-    both = np.intersect1d(*flat)
+    first, second = (stroke.pixels[:, 0] * size[1] + stroke.pixels[:, 1] for stroke in (one, other))
+    both = np.intersect1d(first, second)
     if len(both):
         row, column = divmod(int(both[0]), size[1])
         names = ("positive", "negative") if not other.positive else (f"object {one.object}", f"object {other.object}")
