@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nerfseg_plugins.image_based.choice import Nearness, PoolRule, check_count
 from nerfseg_plugins.image_based.jitter import Jitter
+from nerfseg_plugins.image_based.reshape import ReshapeRule, reshape_rays
 from nerfseg_plugins.image_based.scene import Scene
 from nerfseg_plugins.image_based.views import SourceViews
 
@@ -40,6 +41,10 @@ class DrawRule:
     """Strength of the colour jitter."""
     swap_channels: bool = False
     """Whether red, green and blue change places by chance."""
+    gamma: float = 0.0
+    """Strength of the change of each channel's exponent."""
+    reshape: ReshapeRule = ReshapeRule()
+    """How scenes are mirrored and stretched."""
 
 
 @dataclass(frozen=True)
@@ -90,15 +95,20 @@ def draw_batch(
         drawn.append(Drawn(scene, sources[:number], views, *scene.draw_pixels(views, rng, in_boxes)))
     batch = batch_of(drawn)
     taken = [entry.scene.take(entry.sources, scenes[0].size(0)) for entry in drawn]
-    if rule.jitter > 0 or rule.swap_channels:
-        jitters = [Jitter.draw(rng, rule.jitter, rule.swap_channels) for _ in drawn]
+    if rule.jitter > 0 or rule.swap_channels or rule.gamma > 0:
+        jitters = [Jitter.draw(rng, rule.jitter, rule.swap_channels, rule.gamma) for _ in drawn]
         taken = [
             replace(views, images=jitter.apply(views.images, 2)) for views, jitter in zip(taken, jitters, strict=True)
         ]
         parts = batch["image"].split(rays)
         batch["image"] = torch.cat([jitter.apply(part) for jitter, part in zip(jitters, parts, strict=True)])
+    bundle = rays_of(drawn)
+    if rule.reshape.changes:
+        changes = [rule.reshape.draw(rng) for _ in drawn]
+        bundle = reshape_rays(bundle, changes)
+        taken = [change.views(views) for change, views in zip(changes, taken, strict=True)]
     batch["views"] = SourceViews.together(_same_cells(taken))
-    return rays_of(drawn), batch
+    return bundle, batch
 
 
 def batch_of(drawn: Sequence[Drawn]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from nerfseg_plugins.image_based.images import ImageCache
 from nerfseg_plugins.image_based.mixture import sources_of
 from nerfseg_plugins.image_based.pool import Pool
 from nerfseg_plugins.image_based.processes import world
+from nerfseg_plugins.image_based.reshape import ReshapeRule
 from nerfseg_plugins.image_based.scene import Bounds, Scene, scene_bounds
 from nerfseg_plugins.image_based.shown import sources_and_targets
 from nerfseg_plugins.image_based.sources import Catalog, SceneRef
@@ -85,6 +86,17 @@ class ImageBasedDataManagerConfig(VanillaDataManagerConfig):
     swap_channels: bool = False
     """Whether red, green and blue change places by chance in training, for all views of a scene alike: objects then
     have more colours than the data, and a black or white background keeps its own."""
+    gamma: float = 0.0
+    """How far the logarithm of the exponent of each channel of colour is from 0 at most in training, by chance, for all
+    views of a scene alike; black and white stay."""
+    mirror: bool = False
+    """Whether by chance left and right are exchanged in training: x of the scene becomes -x. Of objects that all face
+    along y."""
+    stretch: float = 0.0
+    """By how much scenes are stretched and pressed along x, y and z at most in training, the logarithm of the factor;
+    few objects then have more shapes than they have."""
+    shear: float = 0.0
+    """By how much of z, their height, x and y are moved at most in training."""
     image_cache_mb: float = 2048
     """Decoded images that are kept in memory, in megabytes."""
     seed: Optional[int] = None
@@ -264,6 +276,8 @@ class ImageBasedDataManager(VanillaDataManager):
             views_per_scene=config.views_per_scene,
             jitter=config.jitter,
             swap_channels=config.swap_channels,
+            gamma=config.gamma,
+            reshape=ReshapeRule(config.mirror, config.stretch, config.shear),
         )
 
     def get_train_rays_per_batch(self) -> int:
@@ -294,8 +308,9 @@ def check_config(config: ImageBasedDataManagerConfig) -> None:
         raise InputError(f"view_counts is {config.view_counts}; give numbers of source views, each 1 or more")
     if config.draw_sources == "near" and config.target != "view":
         raise InputError("draw_sources near needs a view that sources can be near to; set target to view")
-    if not 0 <= config.jitter < 1:
-        raise InputError(f"jitter is {config.jitter}; give 0 or more, below 1")
+    for name in ("jitter", "gamma", "stretch", "shear"):
+        if not 0 <= getattr(config, name) < 1:
+            raise InputError(f"{name} is {getattr(config, name)}; give 0 or more, below 1")
 
 
 def _to_device(batch: dict[str, Any], device: Union[torch.device, str]) -> dict[str, Any]:

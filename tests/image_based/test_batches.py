@@ -13,6 +13,7 @@ from nerfseg_plugins.image_based.batches import DrawRule, draw_batch
 from nerfseg_plugins.image_based.choice import PoolRule
 from nerfseg_plugins.image_based.images import ImageCache
 from nerfseg_plugins.image_based.jitter import GREY, Jitter
+from nerfseg_plugins.image_based.reshape import ReshapeRule
 from nerfseg_plugins.image_based.scene import Scene, scene_bounds
 
 from .captures import capture_parser, category_parser, llff_parser, write_capture, write_llff, write_object
@@ -185,3 +186,33 @@ def test_channels_change_places_in_views_and_colours_alike(three: list[Scene]):
     )
     for key in (lambda batch: batch["image"], lambda batch: batch["views"].images[0].movedim(1, -1)):
         assert torch.allclose(key(plain).sort(dim=-1).values, key(changed).sort(dim=-1).values, atol=1e-6)
+
+
+def test_exponents_change_views_and_colours_alike(three: list[Scene]):
+    before, after = (
+        draw_batch(three[:1], dataclasses.replace(RULE, gamma=gamma), rng(2), False)[1] for gamma in (0.0, 0.9)
+    )
+    old, new = before["image"], after["image"]
+    inner = ((old > 0.02) & (old < 0.98)).all(-1)
+    exponents = new[inner].log() / old[inner].log()
+    torch.testing.assert_close(exponents, exponents[:1].expand_as(exponents), atol=1e-3, rtol=0)
+    assert exponents[0].log().abs().max() <= 0.9 and (exponents[0] - 1).abs().max() > 0.05
+    torch.testing.assert_close(
+        after["views"].images, before["views"].images ** exponents[0][:, None, None], atol=1e-3, rtol=0
+    )
+
+
+def test_reshaped_batches_keep_their_colours(three: list[Scene]):
+    """The point that a ray passes half-way is where the ray of the scene as it is passes half-way, mapped."""
+    rule = dataclasses.replace(RULE, reshape=ReshapeRule(stretch=0.3))
+    (old, before), (new, after) = (draw_batch(three, each, rng(4), False) for each in (RULE, rule))
+    torch.testing.assert_close(after["image"], before["image"])
+    for number in range(3):
+        rows = slice(20 * number, 20 * number + 20)
+        first, second = (
+            rays.origins[rows] + (rays.nears + rays.fars)[rows] / 2 * rays.directions[rows] for rays in (old, new)
+        )
+        scale = second / first
+        torch.testing.assert_close(scale, scale[:1].expand_as(scale), atol=1e-3, rtol=1e-3)
+        assert float(scale[0].prod()) == pytest.approx(1, abs=1e-3) and (scale[0] - 1).abs().max() > 0.02
+    assert not torch.equal(after["views"].c2w, before["views"].c2w)
