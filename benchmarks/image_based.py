@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import image_based_processes  # noqa: E402
 import image_based_scenes as scenes  # noqa: E402
+import image_based_segments as segments  # noqa: E402
 import image_based_speed as speed  # noqa: E402
 
 from nerfseg_plugins.cli.objects import Objects  # noqa: E402
@@ -178,12 +179,16 @@ def measure_rooms(folder: Path, split: str) -> dict[str, Any]:
     return found
 
 
-def train_features(folder: Path, split: str) -> dict[str, Any]:
-    """The second stage on the twelve rooms."""
+def measure_features(folder: Path, split: str) -> dict[str, Any]:
+    """The second stage on the twelve rooms, and strokes in rooms that it never saw."""
     backbone, _, _ = gnt_run(folder)
     data = scenes.described_rooms(folder, "train")
-    _, wall, cpu = train(folder, gsn_tiny, data, pretrained=backbone, features="labels")
-    return {"minutes": wall, "cpu_minutes": cpu}
+    config, wall, cpu = train(folder, gsn_tiny, data, pretrained=backbone, features="labels")
+    found = {
+        room.name: segments.measure_segments(config, room, room.name, folder / "pictures")
+        for room in sorted(scenes.described_rooms(folder, split).iterdir())
+    }
+    return {"minutes": wall, "cpu_minutes": cpu, **segments.summary(found), **found}
 
 
 # The rest ------------------------------------------------------------------------------------------------------------
@@ -217,7 +222,7 @@ MEASURES: dict[Part, Callable[[Path, str], dict[str, Any]]] = {
     "chairs": measure_chairs,
     "pose": measure_pose,
     "rooms": measure_rooms,
-    "features": train_features,
+    "features": measure_features,
     "dtu": measure_dtu,
     "processes": measure_processes,
     "sizes": measure_sizes,
