@@ -1,7 +1,7 @@
 """What a step learns from: rays of some scenes, their colours, and the source views to render them from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Optional
 
 import numpy as np
@@ -43,7 +43,7 @@ class DrawRule:
     """Whether red, green and blue change places by chance."""
     gamma: float = 0.0
     """Strength of the change of each channel's exponent."""
-    reshape: ReshapeRule = ReshapeRule()
+    reshape: ReshapeRule = field(default_factory=ReshapeRule)
     """How scenes are mirrored and stretched."""
 
 

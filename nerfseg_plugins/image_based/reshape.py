@@ -1,7 +1,8 @@
 """Scenes of other shapes than the data's: mirrored, stretched and sheared, as photos of them would show them.
 
-An affine map takes lines to lines, so what a pinhole camera saw of a scene tells what one sees of the mapped scene: both
-stand at the same point of it, and their images differ by a homography. (The map leaves out that shading would change.)
+An affine map takes lines to lines, so what a pinhole camera saw of a scene tells what one sees of the mapped scene:
+both stand at the same point of it, and their images differ by a homography. (The map leaves out that shading would
+change.)
 """
 
 from collections.abc import Sequence

@@ -67,7 +67,9 @@ class PixelNerfField(nn.Module):
     def encode(self, images: Tensor) -> Tensor:
         """Maps (N, D, h, w) of images (N, 3, H, W) in [0, 1]."""
         with self._precision(images.device):
-            return self.encoder(2 * images - 1).to(images.dtype)
+            maps = self.encoder(2 * images - 1)
+        # Points ask for all channels of a cell at once, so these stand side by side.
+        return maps.to(images.dtype, memory_format=torch.channels_last)
 
     def forward(self, points: Tensor, directions: Tensor, views: SourceViews, fine: bool) -> tuple[Tensor, Tensor]:
         """Density and colour.
@@ -83,6 +85,8 @@ class PixelNerfField(nn.Module):
         """
         network = self.mlp_fine if fine else self.mlp_coarse
         inputs, features = self.inputs(points, directions, views), self.features(points, views)
+        if self._reduced(points.device):  # once instead of in every layer that takes features in
+            features = features.to(torch.bfloat16)
         with self._precision(points.device):
             answer = network(inputs, features).to(points.dtype)
         return self._density(answer[..., 3]), torch.sigmoid(answer[..., :3])
@@ -92,9 +96,11 @@ class PixelNerfField(nn.Module):
 
     def _precision(self, device: torch.device) -> torch.autocast:
         """Inside, networks compute in bfloat16 where that is wanted; coordinates never do, they need their digits."""
+        return torch.autocast(device.type, torch.bfloat16, enabled=self._reduced(device))
+
+    def _reduced(self, device: torch.device) -> bool:
         wanted = self.config.bfloat16
-        enabled = self.training and (wanted == "always" or (wanted == "auto" and has_bfloat16(device)))
-        return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+        return self.training and (wanted == "always" or (wanted == "auto" and has_bfloat16(device)))
 
     def inputs(self, points: Tensor, directions: Tensor, views: SourceViews) -> Tensor:
         """(B, V, P, C) encoded coordinates, and directions as they are, in the frames of the views."""

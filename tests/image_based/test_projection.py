@@ -6,7 +6,7 @@ import torch
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from scipy.ndimage import map_coordinates
 
-from nerfseg_plugins.image_based.projection import lookup, project
+from nerfseg_plugins.image_based.projection import _grid_sample, _weighted_cells, lookup, project
 from nerfseg_plugins.image_based.views import SourceViews
 
 
@@ -85,3 +85,22 @@ def test_lookup_can_fade_to_nothing():
     maps = torch.ones(1, 1, 1, 4, 4)
     pixels = torch.tensor([[[[2.0, 2], [0, 2], [-3, 2]]]])
     assert lookup(maps, pixels, (4, 4), "zeros").flatten().tolist() == [1.0, 0.5, 0.0]
+
+
+@pytest.mark.parametrize("padding", ["border", "zeros"])
+def test_the_fast_lookup_agrees_with_torchs_own(padding: str):
+    """Values and gradients, of a map of a single row too, and of pixels far outside."""
+    rng = torch.Generator().manual_seed(2)
+    size = (12, 16)
+    for resolution in ((12, 16), (5, 7), (1, 4)):
+        maps = torch.rand(1, 3, 6, *resolution, generator=rng, dtype=torch.float64)
+        pixels = torch.rand(1, 3, 40, 2, generator=rng, dtype=torch.float64) * 24 - 4
+        pixels[0, 0, :3] = torch.tensor([[1e7, 3.0], [-1e7, -1e7], [16.0, 12.0]])
+        answers = []
+        for way in (_weighted_cells, _grid_sample):
+            inputs = [maps[0].clone().requires_grad_(), pixels[0].clone().requires_grad_()]
+            found = way(*inputs, size, padding)
+            slopes = torch.linspace(0.5, 1.5, found.numel(), dtype=torch.float64).view_as(found)
+            answers.append([found, *torch.autograd.grad((found * slopes).sum(), inputs)])
+        for ours, theirs in zip(*answers, strict=True):
+            torch.testing.assert_close(ours, theirs)
