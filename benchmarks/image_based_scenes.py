@@ -13,14 +13,12 @@ from torch import Tensor
 from nerfseg_plugins.cli.features import Features
 from nerfseg_plugins.cli.image_based import DataOptions
 from nerfseg_plugins.cli.open import Open
-from nerfseg_plugins.cli.pose_benchmark import PoseBenchmark
 from nerfseg_plugins.cli.room import Room
 from nerfseg_plugins.dataparsers.dvr import DVRDataParserConfig
 from nerfseg_plugins.dataparsers.srn import SRNDataParserConfig
 from nerfseg_plugins.evaluation.image import psnr, ssim
 from nerfseg_plugins.evaluation.image_baselines import Pinhole, best_plane_blend, nearest_view
 from nerfseg_plugins.evaluation.visual_hull import hull_iou
-from nerfseg_plugins.files import read_json
 from nerfseg_plugins.image_based.scene import Scene
 from nerfseg_plugins.scene.run import load_run, render_views
 
@@ -138,33 +136,6 @@ def save_sheet(path: Path, rows: Sequence[Sequence[Tensor]]) -> None:
     sheet = torch.cat([torch.cat(list(row), dim=1) for row in rows])
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray((sheet.clamp(0, 1) * 255 + 0.5).byte().numpy()).save(path)
-
-
-# Poses ---------------------------------------------------------------------------------------------------------------
-
-
-def category_poses(config: Path, data: Path, split: str, sources: Sequence[int], folder: Path) -> dict[str, Any]:
-    """Rotation errors of photos of objects from starts within 30 degrees, each object through a few of its views."""
-    folder.mkdir(parents=True, exist_ok=True)
-    errors, starts = [], []
-    for name, _, _ in objects(data, split):
-        short = name.rpartition("/")[2]
-        shown = Open(config, DataOptions(data=data), scene=name, views=tuple(sources), name=short, overwrite=True)
-        shown.main()
-        output = folder / f"{short}.json"
-        path = config.parent / f"{short}.yml"
-        PoseBenchmark(path, output, protocol="category", presets=("best",), views=5, starts=1).main()
-        for trial in read_json(output)["trials"]["best"]:
-            turned = trial["rotation_error"]
-            errors.append(np.inf if turned is None else turned)
-            starts.append(trial["start_rotation_error"])
-    found = np.array(errors)
-    return {
-        "median_start": float(np.median(starts)),
-        "median_error": float(np.median(found)),
-        "below_5_degrees": float((found < 5).mean()),
-        "trials": len(found),
-    }
 
 
 # DTU -----------------------------------------------------------------------------------------------------------------

@@ -108,14 +108,14 @@ class PoseBenchmark:
             if getattr(self, name) < 1:
                 raise InputError(f"--{name} is {getattr(self, name)}; give 1 or more")
         if not self.presets:
-            raise InputError("--presets names none; give one or more of best, lm, adam, classic")
+            raise InputError("--presets names none; give one or more of best, lm, adam, category, classic")
         limits = {"exposure": (0, 100), "green_cast": (-1, 1), "occluder": (-1e-9, 1)}
         for name, (low, high) in limits.items():
             if not low < getattr(self, name) < high:
                 option = f"--{name.replace('_', '-')}"
                 raise InputError(f"{option} is {getattr(self, name)}; give a number between {round(low)} and {high}")
         for preset in self.presets:
-            if self.protocol == "global" and self.search.changed(preset).init == "start":
+            if self.protocol == "global" and self.search.changed(preset).init in ("start", "around"):
                 raise InputError(
                     f"preset {preset} needs a start, and the protocol global gives none; use --presets best"
                 )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nerfseg_plugins.inerf.query import Query
     from nerfseg_plugins.scene.run import Run
 
-Preset = Literal["best", "lm", "adam", "classic"]
+Preset = Literal["best", "lm", "adam", "category", "classic"]
 
 
 @dataclass
@@ -91,7 +91,8 @@ class SearchOptions(SearchChanges):
 
     preset: Preset = "best"
     """best: a given start, then feature matching, then hypotheses over the whole scene. lm, adam: from a given start,
-    coarse to fine. classic: the recipe of the iNeRF ports, to compare with."""
+    coarse to fine. category: an object that a network knows from a photo or two, turned by up to about 30
+    degrees from a given start. classic: the recipe of the iNeRF ports, to compare with."""
 
     def config(self) -> "PoseConfig":
         """The preset with the changes.

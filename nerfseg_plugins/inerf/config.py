@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 from typing import Literal, Optional
 
 from nerfseg_plugins.inerf.adam import AdamConfig
+from nerfseg_plugins.inerf.average import AverageConfig
 from nerfseg_plugins.inerf.levenberg import LevenbergConfig
 from nerfseg_plugins.inerf.matching import MatchingConfig
+from nerfseg_plugins.inerf.object_grid import ObjectGridConfig
 from nerfseg_plugins.inerf.poses import Pivot
 from nerfseg_plugins.inerf.prior import PriorConfig
 from nerfseg_plugins.inerf.pyramid import PyramidConfig
@@ -13,7 +15,7 @@ from nerfseg_plugins.inerf.residuals import Photometric
 from nerfseg_plugins.inerf.samplers import SamplerConfig
 
 Init = Literal["auto", "start", "around", "nearest", "match", "global"]
-Solver = Literal["lm", "adam"]
+Solver = Literal["lm", "adam", "mean"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class PoseConfig:
     matched features, hypotheses over the whole scene; or auto: given pose, matching, hypotheses, until one is
     confirmed."""
     solver: Solver = "lm"
-    """Levenberg-Marquardt, or Adam as in iNeRF."""
+    """Levenberg-Marquardt, Adam as in iNeRF, or the mean over the poses around a start that the photo allows."""
     rays: int = 1024
     """Rays compared in a step."""
     hypotheses: int = 192
@@ -62,10 +64,14 @@ class PoseConfig:
     """How near to a given pose the camera is likely to be; unset: that says nothing."""
     pyramid: PyramidConfig = field(default_factory=PyramidConfig)
     """The coarse copies."""
+    grid: ObjectGridConfig = field(default_factory=ObjectGridConfig)
+    """The copy of an object that a network tells from source views."""
     lm: LevenbergConfig = field(default_factory=LevenbergConfig)
     """Levenberg-Marquardt's settings."""
     adam: AdamConfig = field(default_factory=AdamConfig)
     """Adam's settings."""
+    average: AverageConfig = field(default_factory=AverageConfig)
+    """The mean's settings."""
     matching: MatchingConfig = field(default_factory=MatchingConfig)
     """Feature matching's settings."""
     verdict: VerdictConfig = field(default_factory=VerdictConfig)
@@ -78,6 +84,14 @@ PRESETS: dict[str, PoseConfig] = {
     "best": PoseConfig(),
     "lm": PoseConfig(init="start"),
     "adam": PoseConfig(init="start", solver="adam"),
+    "category": PoseConfig(
+        init="around",
+        solver="mean",
+        pivot="origin",
+        hypotheses=700,
+        spread=40.0,
+        verdict=VerdictConfig(correlation=0.7, step=180.0, uncertainty=180.0),
+    ),
     "classic": PoseConfig(
         init="start",
         solver="adam",
@@ -89,5 +103,6 @@ PRESETS: dict[str, PoseConfig] = {
         adam=AdamConfig(parameters="screw"),
     ),
 }
-"""best: no prior needed, a given start is used. lm and adam: one start, coarse to fine. classic: the recipe of the
-iNeRF ports, to compare with."""
+"""best: no prior needed, a given start is used. lm and adam: one start, coarse to fine. category: an object at the
+scene's origin that a network tells from a photo or two, from a start that is off by a turn of at most about 30 degrees.
+classic: the recipe of the iNeRF ports, to compare with."""

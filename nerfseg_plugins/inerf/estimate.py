@@ -1,18 +1,20 @@
 """The camera of a photo: where to start, the way down, the verdict."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Optional
+from typing import Optional, Union
 
 import torch
 from torch import Tensor
 
 from nerfseg_plugins.errors import InputError
 from nerfseg_plugins.inerf import hypotheses
+from nerfseg_plugins.inerf.average import Averaged, average
 from nerfseg_plugins.inerf.config import PoseConfig
 from nerfseg_plugins.inerf.descent import Descent, Stage, Tracks
 from nerfseg_plugins.inerf.matching import Match, References, match
+from nerfseg_plugins.inerf.object_grid import ObjectGrid
 from nerfseg_plugins.inerf.pixels import PhotoRays
 from nerfseg_plugins.inerf.poses import pivot_points, world_rays
 from nerfseg_plugins.inerf.prior import Prior
@@ -21,8 +23,9 @@ from nerfseg_plugins.inerf.query import Query
 from nerfseg_plugins.inerf.result import Estimate
 from nerfseg_plugins.inerf.scene import Scene
 from nerfseg_plugins.inerf.se3 import orthonormal
-from nerfseg_plugins.inerf.verdict import Verdict, judge
+from nerfseg_plugins.inerf.verdict import Verdict, judge, with_scatter
 
+Level = Union[PyramidLevel, ObjectGrid]
 Attempt = tuple[Tensor, list[Stage]]
 """Starts (B, 3, 4), and the stages that suit how far off they may be."""
 
@@ -42,13 +45,13 @@ class Estimator:
         self,
         scene: Scene,
         config: PoseConfig,
-        levels: list[PyramidLevel],
+        levels: Sequence[Level],
         cameras: Tensor,
         references: Optional[Callable[[], References]] = None,
     ) -> None:
         self.scene = scene
         self.config = config
-        self.levels = levels if config.coarse else []
+        self.levels = list(levels) if config.coarse else []
         self.cameras = cameras
         self._make_references = references
         self._references: Optional[References] = None
@@ -71,6 +74,8 @@ class Estimator:
         Raises:
             InputError: there is nowhere to start from.
         """
+        if self.config.solver == "mean" and self.config.init not in ("start", "around"):
+            raise InputError(f"the mean is taken over poses around a given one, so init cannot be {self.config.init!r}")
         begin = time.perf_counter()
         start = query.start if start is None else start
         generator = torch.Generator().manual_seed(self.config.seed)
@@ -83,15 +88,20 @@ class Estimator:
         for poses, stages in self.attempts(photo, start, generator, failures):
             tried.append(poses)
             descent.prior = self._prior(descent, start) if self.config.init in ("start", "around") else None
-            tracks = Tracks(poses, begin)
+            tracks, mean = Tracks(poses, begin), None
             if self.config.solver == "lm":
                 descent.levenberg(tracks, stages)
+            elif self.config.solver == "mean":
+                mean = self._mean(query, poses[0], descent, generator)
+                tried[-1] = mean.poses
+                tracks.select(torch.tensor([0]))
+                tracks.follow("mean", mean.history)
             else:
                 descent.adam(tracks, self._adam_stages())
             preview = self.levels[-1] if self.levels else self.scene
             depth = float(descent.depth(preview, tracks.c2w[:1]))
             verdict = judge(self.scene, preview, photo, tracks.c2w[0], depth, self.config, generator)
-            found.append((verdict, tracks))
+            found.append((verdict if mean is None else with_scatter(verdict, mean, self.config.average.limit), tracks))
             if found[-1][0].converged:
                 break
         if not found:
@@ -152,7 +162,8 @@ class Estimator:
                 )
         elif start is not None and init == "around":
             start = start[None].to(device)
-            yield torch.cat([start, self._around(photo, start, generator)]), self._from_around()
+            several = self.config.solver != "mean"  # which makes its own
+            yield torch.cat([start, self._around(photo, start, generator)]) if several else start, self._from_around()
         elif init in ("start", "around"):
             failures.append("it has no pose to start from; give one, or choose another init")
         if init == "nearest":
@@ -175,6 +186,13 @@ class Estimator:
         depth = Descent(photo, config, generator).depth(self.levels[0] if self.levels else self.scene, start)
         pivot = pivot_points(start, config.pivot, depth)
         return hypotheses.turned(start[0], max(config.hypotheses - 1, 0), config.spread, pivot[0], generator)
+
+    def _mean(self, query: Query, start: Tensor, descent: Descent, generator: torch.Generator) -> Averaged:
+        """The mean over the poses around one (3, 4)."""
+        config, scene = self.config, self.levels[-1] if self.levels else self.scene
+        depth = descent.depth(scene, start[None]) if config.pivot == "scene" else 0.0
+        pivot = pivot_points(start[None], config.pivot, depth)[0]
+        return average(scene, query, start, pivot, config.average, config.hypotheses, config.spread, generator)
 
     @torch.no_grad()
     def _sees_something(self, photo: PhotoRays, start: Tensor, generator: torch.Generator) -> bool:

@@ -8,8 +8,9 @@ from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from nerfseg_plugins.inerf.config import PoseConfig
-from nerfseg_plugins.inerf.estimate import Estimator
+from nerfseg_plugins.inerf.estimate import Estimator, Level
 from nerfseg_plugins.inerf.matching import References, rendered_views, spread_views
+from nerfseg_plugins.inerf.object_grid import can_copy, copy_object
 from nerfseg_plugins.inerf.pyramid import bake, can_bake
 from nerfseg_plugins.inerf.scene import FrozenScene
 from nerfseg_plugins.scene.run import Run
@@ -26,7 +27,11 @@ def estimator_of_run(run: Run, config: PoseConfig) -> Estimator:
     cameras = training_cameras(run)
     eyes = cameras.camera_to_worlds[..., 3]
     coarse = config.coarse and config.photometric.channels != "none"  # the copies have colours, but no features
-    levels = bake(scene, config.pyramid, eyes) if coarse and can_bake(scene) else []
+    levels: list[Level] = []
+    if coarse and can_bake(scene):
+        levels += bake(scene, config.pyramid, eyes)
+    elif config.solver == "mean" and coarse and can_copy(scene):
+        levels.append(copy_object(scene, config.grid))
     return Estimator(scene, config, levels, cameras.camera_to_worlds, lambda: _references(run, scene, cameras, config))
 
 

@@ -73,7 +73,8 @@ class Trial:
     estimate: Estimate
 
     def record(self) -> dict[str, Any]:
-        """What is worth keeping, as plain values; errors in degrees and scene units, None where there is no pose."""
+        """What is worth keeping, as plain values: errors in degrees and scene units, poses (3, 4) in the scene frame;
+        None where there is no pose."""
         turned, moved = _errors(self.estimate.c2w, self.truth)
         start = (None, None) if self.start is None else _errors(self.start, self.truth)
         return {
@@ -87,6 +88,8 @@ class Trial:
             "reason": self.estimate.reason,
             "residual": self.estimate.residual if np.isfinite(self.estimate.residual) else None,
             "seconds": self.estimate.seconds,
+            "start_pose": None if self.start is None else self.start.tolist(),
+            "pose": self.estimate.c2w.tolist() if turned is not None else None,
         }
 
 

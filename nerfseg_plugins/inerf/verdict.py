@@ -7,12 +7,13 @@ Two more conditions say that the search has come to rest, and that the photo hol
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nerfseg_plugins.inerf.average import Averaged
 from nerfseg_plugins.inerf.config import PoseConfig
 from nerfseg_plugins.inerf.levenberg import linearise, normal_equations
 from nerfseg_plugins.inerf.pixels import PhotoRays
@@ -94,6 +95,14 @@ def judge(
         text = f"rendering and photo agree (correlation {score:.3f}, residual {residual:.3f})"
         return Verdict(True, text, score, residual, covariance, compared.exposure[0])
     return Verdict(False, reason, score if finite else -1.0, residual, covariance, compared.exposure[0])
+
+
+def with_scatter(verdict: Verdict, mean: Averaged, limit: float) -> Verdict:
+    """The verdict on a mean of poses: within `limit` degrees of it those must lie, and they tell how sure it is."""
+    if mean.scatter <= limit:
+        return replace(verdict, covariance=mean.covariance)
+    reason = f"the photo allows poses that are {mean.scatter:.1f} degrees from their mean ({limit:g} are allowed)"
+    return replace(verdict, converged=False, reason=reason, covariance=mean.covariance)
 
 
 @torch.no_grad()

@@ -212,4 +212,5 @@ def test_bad_input(tiny_run, tmp_path: Path):
     assert refused(*common, "--views", 0) == "error: --views is 0; give 1 or more"
     assert refused(*common, "--occluder", 1) == "error: --occluder is 1.0; give a number between 0 and 1"
     assert refused(*common, "--green-cast", "nan") == "error: --green-cast is nan; give a number between -1 and 1"
-    assert refused(*common, "--presets") == "error: --presets names none; give one or more of best, lm, adam, classic"
+    known = "best, lm, adam, category, classic"
+    assert refused(*common, "--presets") == f"error: --presets names none; give one or more of {known}"
