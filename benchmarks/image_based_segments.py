@@ -24,15 +24,19 @@ from nerfseg_plugins.evaluation.feature_consistency import FeatureView, feature_
 from nerfseg_plugins.image_based.images import ImageCache
 from nerfseg_plugins.image_based.teacher import TeacherFeatures
 from nerfseg_plugins.rooms.llff import pose_from_row
-from nerfseg_plugins.scene.colors import ids_to_colors, palette
+from nerfseg_plugins.scene.colors import palette
 from nerfseg_plugins.scene.run import Run, load_run, render_views
 from nerfseg_plugins.segments.masks import read_ids
+from nerfseg_plugins.segments.select_config import SelectConfig, WalkerConfig
 from nerfseg_plugins.segments.stroke_files import Drawing, read_strokes, write_strokes
 
 OBJECTS = 6
 """The largest of a room, by pixels over all views; walls, floor, ceiling and carpet are none."""
 VISIBLE = 20
 """Pixels of 10800 that an object must have in a view to be looked for there."""
+SELECTING = SelectConfig(tau=0.5, walker=WalkerConfig(prior=0.05))
+"""`nerfseg segment --tau 0.5 --walker.prior 0.05`, chosen on the rooms of `val`: rendered features are smoother than
+those of voxels, and half way between an object's and a wall's is a squared distance of 0.59."""
 SHARE = 0.55
 """Of the palette's colour in what is marked, beside the photo's."""
 SCALE = 3
@@ -58,7 +62,7 @@ class Seen(NamedTuple):
     """(H, W, 3) uint8 of the rendered features."""
 
 
-def measure_segments(config: Path, data: Path, name: str, pictures: Path, **selecting: Any) -> dict[str, Any]:
+def measure_segments(config: Path, data: Path, name: str, pictures: Path) -> dict[str, Any]:
     """Strokes on one view of a room against the truth in the others, and whether features agree better than 2D ones.
 
     Args:
@@ -66,7 +70,6 @@ def measure_segments(config: Path, data: Path, name: str, pictures: Path, **sele
         data: a procedural room with 2D features.
         name: of the room, for files.
         pictures: folder for NAME-segments.png.
-        selecting: options of `Segment`.
     """
     shown = opened(config, data, name)
     truths = {path.stem: read_ids(path) for path in sorted((data / "masks").glob("*.png"))}
@@ -77,7 +80,8 @@ def measure_segments(config: Path, data: Path, name: str, pictures: Path, **sele
     draw(strokes, view, objects, truths[sources[view]])
     begin = time.perf_counter()
     selection = f"{name}-objects"
-    Segment(shown, selection, StrokeOptions(strokes=[strokes]), masks="none", overwrite=True, **selecting).main()
+    marks = StrokeOptions(strokes=[strokes])
+    Segment(shown, selection, marks, selecting=SELECTING, masks="none", overwrite=True).main()
     seconds = time.perf_counter() - begin
     run = load_run(config.parent / f"{selection}.yml")
     seen = look(run, data, truths)
@@ -244,7 +248,7 @@ def paint_strokes(photo: np.ndarray, path: Path) -> None:
 
 def painted(photo: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """A photo with objects in their palette colours, and the rest pale."""
-    colors = ids_to_colors(ids, palette(OBJECTS + 1))
+    colors = palette(OBJECTS + 1)[ids]
     pale = 0.5 * photo + 0.5 * 255
     return np.where(ids[..., None] > 0, (1 - SHARE) * photo + SHARE * colors, pale).astype(np.uint8)
 
