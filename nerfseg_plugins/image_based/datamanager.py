@@ -96,7 +96,7 @@ class ImageBasedDataManagerConfig(VanillaDataManagerConfig):
     """By how much scenes are stretched and pressed along x, y and z at most in training, the logarithm of the factor;
     few objects then have more shapes than they have."""
     shear: float = 0.0
-    """By how much of z, their height, x and y are moved at most in training."""
+    """By how much of z, their height, y is moved at most in training."""
     image_cache_mb: float = 2048
     """Decoded images that are kept in memory, in megabytes."""
     seed: Optional[int] = None

@@ -29,7 +29,7 @@ class ReshapeRule:
     stretch: float = 0.0
     """How far each axis is stretched or pressed at most, the logarithm of the factor; volumes stay."""
     shear: float = 0.0
-    """By how much of z x and y are moved at most, and x by half as much of y."""
+    """By how much of z y is moved at most, so that what is alike left and right stays so."""
 
     @property
     def changes(self) -> bool:
@@ -40,7 +40,7 @@ class ReshapeRule:
         """A random change."""
         scale = rng.uniform(-self.stretch, self.stretch, 3)
         matrix = np.diag(np.exp(scale - scale.mean()))
-        matrix[0, 2], matrix[1, 2], matrix[0, 1] = rng.uniform(-self.shear, self.shear, 3) * (1, 1, 0.5)
+        matrix[1, 2] = rng.uniform(-self.shear, self.shear)
         flip = self.mirror and rng.random() < 0.5
         return Reshape(torch.from_numpy(matrix).float(), flip)
 

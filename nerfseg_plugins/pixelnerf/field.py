@@ -5,8 +5,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad, softplus
 
 from nerfseg_plugins.image_based.projection import lookup, project, to_cameras
+from nerfseg_plugins.image_based.reshape import SIDEWAYS
 from nerfseg_plugins.image_based.views import SourceViews
 from nerfseg_plugins.pixelnerf.encoder import EncoderConfig, PyramidEncoder, shift_to_cells
 from nerfseg_plugins.pixelnerf.mlp import MlpConfig, PointMlp, encode_coordinates
@@ -33,6 +35,10 @@ class FieldConfig:
     """Whether the networks are also told where points lie in the scene's frame, and how the views are turned in it. Of
     objects that all stand alike, such as SRN's, much is known from that, and few steps suffice to learn it; where
     objects stand anyhow, or cameras are unknown, leave it out, as published."""
+    symmetric: bool = False
+    """Whether the networks are also told what views show of a point's mirror image, x becoming -x in the scene's frame.
+    Of objects that are alike left and right and all face along y, one photo then shows both sides (as in SymmNeRF,
+    arXiv 2209.14819)."""
     density: Literal["relu", "softplus"] = "relu"
     """What makes a density of the networks' answer; behind a ReLU a small network may fall silent for good where most
     rays see nothing."""
@@ -60,7 +66,7 @@ class PixelNerfField(nn.Module):
         self.config = config
         self.encoder = PyramidEncoder(config.encoder)
         encoded = 3 * (1 + 2 * config.num_frequencies)
-        dim_in = encoded + 3 + (encoded + 9 if config.canonical else 0)
+        dim_in = encoded + 3 + (encoded + 9 if config.canonical else 0) + config.symmetric
         self.mlp_coarse = PointMlp(dim_in, config.encoder.dim(), config.coarse)
         self.mlp_fine = PointMlp(dim_in, config.encoder.dim(), config.fine)
 
@@ -85,6 +91,11 @@ class PixelNerfField(nn.Module):
         """
         network = self.mlp_fine if fine else self.mlp_coarse
         inputs, features = self.inputs(points, directions, views), self.features(points, views)
+        if self.config.symmetric:
+            side = points.new_tensor(SIDEWAYS)
+            twins = self.inputs(points * side, directions * side, views)
+            inputs = torch.cat([pad(inputs, (0, 1), value=0.0), pad(twins, (0, 1), value=1.0)], dim=1)
+            features = torch.cat([features, self.features(points * side, views)], dim=1)
         if self._reduced(points.device):  # once instead of in every layer that takes features in
             features = features.to(torch.bfloat16)
         with self._precision(points.device):
@@ -92,7 +103,7 @@ class PixelNerfField(nn.Module):
         return self._density(answer[..., 3]), torch.sigmoid(answer[..., :3])
 
     def _density(self, answer: Tensor) -> Tensor:
-        return torch.relu(answer) if self.config.density == "relu" else nn.functional.softplus(answer)
+        return torch.relu(answer) if self.config.density == "relu" else softplus(answer)
 
     def _precision(self, device: torch.device) -> torch.autocast:
         """Inside, networks compute in bfloat16 where that is wanted; coordinates never do, they need their digits."""

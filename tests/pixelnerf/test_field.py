@@ -96,6 +96,37 @@ def test_the_scene_s_own_frame_is_told_only_when_asked_for():
     assert density.shape == (1, 1) and color.shape == (1, 1, 3)
 
 
+def test_mirror_images_are_points_that_mirrored_cameras_see(make_views: Callable[..., SourceViews]):
+    """A network that ignores which is which answers as one that has a mirrored camera beside each, with its image."""
+    torch.manual_seed(0)
+    plain = small(True).eval()
+    told = PixelNerfField(replace(plain.config, symmetric=True)).eval()
+    weights = plain.state_dict()
+    for name in ("mlp_coarse.lin_in.weight", "mlp_fine.lin_in.weight"):
+        weights[name] = torch.cat([weights[name], torch.zeros(4, 1)], dim=1)
+    told.load_state_dict(weights)
+    views = make_views(scenes=2, views=2)
+    views = views.with_maps(plain.encode(views.images.flatten(0, 1)).unflatten(0, (2, 2)))
+    points, directions = torch.randn(2, 5, 3) * 0.3, torch.nn.functional.normalize(torch.randn(2, 5, 3), dim=-1)
+    found = told(points, directions, views, fine=True)
+    mirrored = torch.diag(torch.tensor([-1.0, 1.0, 1.0])) @ views.c2w
+    assert views.maps is not None
+    doubled = SourceViews(
+        images=torch.cat([views.images] * 2, dim=1),
+        c2w=torch.cat([views.c2w, mirrored], dim=1),
+        focal=torch.cat([views.focal] * 2, dim=1),
+        center=torch.cat([views.center] * 2, dim=1),
+        near=views.near,
+        far=views.far,
+        maps=torch.cat([views.maps] * 2, dim=1),
+    )
+    for one, two in zip(found, plain(points, directions, doubled, fine=True), strict=True):
+        torch.testing.assert_close(one, two)
+    # Which is which does matter to a network that heeds it.
+    told.mlp_fine.lin_in.weight.data[:, -1] = 1.0
+    assert not torch.allclose(told(points, directions, views, fine=True)[1], found[1])
+
+
 def test_densities_by_hand():
     """With a silent last layer the answer is its bias: log(e^3 - 1) is 3 behind a softplus."""
     field = small(True)
