@@ -39,7 +39,7 @@ class InerfPipelineConfig(VanillaPipelineConfig):
     datamanager: QueryDataManagerConfig = field(default_factory=QueryDataManagerConfig)
     """the photos"""
     load_config: Optional[Path] = None
-    """config.yml of the run whose scene the photos show: nerfacto, or a method built on it."""
+    """config.yml of the run whose scene the photos show: nerfacto, a method built on it, or what nerfseg open wrote."""
     query: QueryConfig = field(default_factory=QueryConfig)
     """How the photos are read."""
     pose: PoseConfig = field(default_factory=PoseConfig)
