@@ -124,7 +124,7 @@ def cpu_seconds() -> float:
 
 def pixelnerf_run(folder: Path) -> tuple[Path, float, float]:
     """The run on 32 chairs."""
-    return train(folder, pixelnerf_tiny, scenes.chairs(folder), processes=2)
+    return train(folder, pixelnerf_tiny, scenes.chairs(folder))
 
 
 def measure_chairs(folder: Path, split: str) -> dict[str, Any]:
