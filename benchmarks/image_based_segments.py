@@ -1,7 +1,8 @@
 """What strokes select in a room that a gsn run never saw, and whether its features agree between views.
 
-A person is simulated who knows the truth of one view alone. It is the source view in which the smallest of the room's
-six largest objects shows most; in it they draw one line along the middle of each object, with a brush of 3 pixels.
+A person is simulated who draws one line along the middle of each of the room's six largest objects, with a brush of 3
+pixels, all in one view: the source view in which the smallest of the six shows most. Objects and view are chosen by the
+truth of all views, the lines are drawn by that of the one.
 `nerfseg segment` is given these six lines at once, as from one strokes.json, so each object's line also says what the
 others are not; there is no negative stroke. What it selects is compared with the truth in all other views.
 """
