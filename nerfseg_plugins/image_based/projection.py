@@ -60,9 +60,11 @@ def lookup(maps: Tensor, pixels: Tensor, size: tuple[int, int], padding: str = "
     """
     scenes, views = maps.shape[:2]
     maps, pixels = maps.flatten(0, 1), pixels.flatten(0, 1).to(maps.dtype)
-    # On processors torch's own lookup takes twice as long, and leaves channels where nobody wants them.
-    found = (_weighted_cells if maps.device.type == "cpu" else _grid_sample)(maps, pixels, size, padding)
-    return found.unflatten(0, (scenes, views))
+    # On processors torch's own lookup takes twice as long, and leaves channels where nobody wants them; but few pixels
+    # of large maps are not worth bringing the channels of each cell together.
+    together = maps.stride(1) == 1 or 4 * pixels.shape[1] >= maps.shape[-2] * maps.shape[-1]
+    way = _weighted_cells if maps.device.type == "cpu" and together else _grid_sample
+    return way(maps, pixels, size, padding).unflatten(0, (scenes, views))
 
 
 def _grid_sample(maps: Tensor, pixels: Tensor, size: tuple[int, int], padding: str) -> Tensor:
