@@ -49,7 +49,7 @@ class PhotoRender:
     """Kind of the video."""
     fps: int = 15
     """Pictures of the video a second."""
-    chunk: int = 50_000
+    chunk: int = 8192
     """Rays rendered at once."""
 
     def main(self) -> None:

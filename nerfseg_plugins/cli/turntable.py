@@ -44,7 +44,7 @@ class Turntable:
     """Kind of the videos."""
     fps: int = 30
     """Pictures a second."""
-    chunk: int = 50_000
+    chunk: int = 8192
     """Rays rendered at once: less where memory is short."""
 
     def main(self) -> None:
