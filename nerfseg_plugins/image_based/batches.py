@@ -63,7 +63,11 @@ class Drawn:
 
 
 def draw_batch(
-    scenes: Sequence[Scene], rule: DrawRule, rng: np.random.Generator, in_boxes: bool
+    scenes: Sequence[Scene],
+    rule: DrawRule,
+    rng: np.random.Generator,
+    in_boxes: bool,
+    common: Optional[np.random.Generator] = None,
 ) -> tuple[RayBundle, dict[str, Any]]:
     """A training batch, on the CPU.
 
@@ -72,6 +76,7 @@ def draw_batch(
         rule: how to draw.
         rng: draws.
         in_boxes: whether rays go only through the boxes around the objects.
+        common: draws that are the same in all processes; None: `rng` draws these too.
 
     Returns:
         B * R rays with bounds, and {"image": (B * R, 3), "views": SourceViews of B scenes, "scenes": their names,
@@ -81,7 +86,8 @@ def draw_batch(
     Raises:
         InputError: a scene has too few views, or an image or its features cannot be read.
     """
-    count = None if rule.pool is not None else int(rng.choice(rule.counts))
+    # Processes wait for the one that has most to do, so all have as many source views.
+    count = None if rule.pool is not None else int((common or rng).choice(rule.counts))
     chosen = [_choose(scene, rule, rng, count) for scene in scenes]
     # As many of each scene; which are left out is by chance, for their order is.
     number = min(len(sources) for sources, _ in chosen)

@@ -245,7 +245,8 @@ class ImageBasedDataManager(VanillaDataManager):
         self.train_count += 1
         rng = self.rng_of(step)
         scenes = self.open_pool().draw(rng, self.config.scenes_per_batch)
-        rays, batch = draw_batch(scenes, self._rule(), rng, step < self.config.box_sampling_steps)
+        common = np.random.default_rng([self.config.seed or 0, step]) if self.world_size > 1 else None
+        rays, batch = draw_batch(scenes, self._rule(), rng, step < self.config.box_sampling_steps, common)
         return rays.to(self.device), _to_device(batch, self.device)
 
     def next_eval(self, step: int) -> tuple[RayBundle, dict]:

@@ -116,6 +116,22 @@ def test_processes_have_scenes_of_their_own(chairs: Path, monkeypatch: pytest.Mo
     assert names == [["chairs/c0", "chairs/c2"], ["chairs/c1", "chairs/c3"]]
 
 
+def test_processes_have_as_many_source_views(chairs: Path, monkeypatch: pytest.MonkeyPatch):
+    """None has to wait for another that has more to do; but what they see are views of their own."""
+    from nerfseg_plugins.image_based import datamanager
+    from nerfseg_plugins.image_based.processes import World
+
+    counts, poses = [], []
+    for rank in range(2):
+        monkeypatch.setattr(datamanager, "world", lambda rank=rank: World(rank, 2))
+        manager = manager_of(category_parser(chairs), world_size=2, rank=rank, scenes_per_batch=2, view_counts=(1, 2))
+        views = [manager.next_train(step)[1]["views"] for step in range(12)]
+        counts.append([one.num_views for one in views])
+        poses.append([one.c2w for one in views])
+    assert counts[0] == counts[1] and set(counts[0]) == {1, 2}
+    assert not any(torch.equal(one, two) for one, two in zip(*poses, strict=True))
+
+
 def test_boxes_until_a_step(chairs: Path):
     manager = manager_of(category_parser(chairs), box_sampling_steps=5, rays_per_scene=100)
     assert not (manager.next_train(4)[1]["image"] == 1).all(dim=-1).any()
