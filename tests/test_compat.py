@@ -165,8 +165,9 @@ def test_a_picture_that_hardly_varies_can_be_shown(rest: float, varying: int):
 
 
 @pytest.fixture
-def group():
+def group(monkeypatch: pytest.MonkeyPatch):
     """A group of this one process, without CUDA."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # torch puts the rank before what is printed, for good
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
     yield
     torch.distributed.destroy_process_group()

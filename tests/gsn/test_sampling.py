@@ -76,7 +76,7 @@ def test_all_views_agree_where_the_wall_is():
     away = targets[:, 0].abs() > 0.1  # from where the features change
     for view in range(3):
         assert (seen.colors[:, 0, view, :3] - colors).abs().max() < 0.02
-        assert torch.equal(seen.colors[:, 0, view, 3], seen.colors[:, 0, view, 0])
+        torch.testing.assert_close(seen.colors[:, 0, view, 3], seen.colors[:, 0, view, 0])
         assert torch.allclose(seen.features[away, 0, view], features[away], atol=1e-5)
     assert see(points, rays.origins, views.with_maps(views.images)).features is None
 
