@@ -59,7 +59,7 @@ def lookup(maps: Tensor, pixels: Tensor, size: tuple[int, int], padding: str = "
         (B, V, P, C).
     """
     scenes, views = maps.shape[:2]
-    maps, pixels = maps.flatten(0, 1), pixels.flatten(0, 1).to(maps.dtype)
+    maps, pixels = maps.flatten(0, 1), pixels.flatten(0, 1)
     # On processors torch's own lookup takes twice as long, and leaves channels where nobody wants them; but few pixels
     # of large maps are not worth bringing the channels of each cell together.
     together = maps.stride(1) == 1 or 4 * pixels.shape[1] >= maps.shape[-2] * maps.shape[-1]
@@ -98,5 +98,5 @@ def _weighted_cells(maps: Tensor, pixels: Tensor, size: tuple[int, int], padding
         weights.append(weight)
     table = maps.permute(0, 2, 3, 1).reshape(-1, channels)
     bags, each = torch.stack(rows, dim=-1).view(-1, 4), torch.stack(weights, dim=-1).view(-1, 4)
-    found = torch.nn.functional.embedding_bag(bags, table, mode="sum", per_sample_weights=each)
+    found = torch.nn.functional.embedding_bag(bags, table, mode="sum", per_sample_weights=each.to(table.dtype))
     return found.view(count, -1, channels)

@@ -5,7 +5,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad, softplus
+from torch.nn.functional import softplus
 
 from nerfseg_plugins.image_based.projection import lookup, project, to_cameras
 from nerfseg_plugins.image_based.reshape import SIDEWAYS
@@ -75,7 +75,9 @@ class PixelNerfField(nn.Module):
         with self._precision(images.device):
             maps = self.encoder(2 * images - 1)
         # Points ask for all channels of a cell at once, so these stand side by side.
-        return maps.to(images.dtype, memory_format=torch.channels_last)
+        return maps.to(
+            torch.bfloat16 if self._reduced(images.device) else images.dtype, memory_format=torch.channels_last
+        )
 
     def forward(self, points: Tensor, directions: Tensor, views: SourceViews, fine: bool) -> tuple[Tensor, Tensor]:
         """Density and colour.
@@ -89,15 +91,13 @@ class PixelNerfField(nn.Module):
         Returns:
             Density (B, P) per scene unit and colour (B, P, 3) in [0, 1].
         """
-        network = self.mlp_fine if fine else self.mlp_coarse
-        inputs, features = self.inputs(points, directions, views), self.features(points, views)
+        network, count = self.mlp_fine if fine else self.mlp_coarse, points.shape[1]
         if self.config.symmetric:
             side = points.new_tensor(SIDEWAYS)
-            twins = self.inputs(points * side, directions * side, views)
-            inputs = torch.cat([pad(inputs, (0, 1), value=0.0), pad(twins, (0, 1), value=1.0)], dim=1)
-            features = torch.cat([features, self.features(points * side, views)], dim=1)
-        if self._reduced(points.device):  # once instead of in every layer that takes features in
-            features = features.to(torch.bfloat16)
+            points, directions = torch.cat([points, points * side], 1), torch.cat([directions, directions * side], 1)
+        inputs, features = self.inputs(points, directions, views), self.features(points, views)
+        # What a view shows of the mirror images is to the network what one more view shows of the points.
+        inputs, features = (values.reshape(len(values), -1, count, values.shape[-1]) for values in (inputs, features))
         with self._precision(points.device):
             answer = network(inputs, features).to(points.dtype)
         return self._density(answer[..., 3]), torch.sigmoid(answer[..., :3])
@@ -114,20 +114,28 @@ class PixelNerfField(nn.Module):
         return self.training and (wanted == "always" or (wanted == "auto" and has_bfloat16(device)))
 
     def inputs(self, points: Tensor, directions: Tensor, views: SourceViews) -> Tensor:
-        """(B, V, P, C) encoded coordinates, and directions as they are, in the frames of the views."""
+        """(B, V, P, C) encoded coordinates, and directions as they are, in the frames of the views; and of the second
+        half of the points that they are twins, where there are any."""
         rotation = views.c2w[..., :3]
         places = points[:, None] @ rotation if self.config.normalize_z else to_cameras(points, views.c2w)
-        encoded = encode_coordinates(places, self.config.num_frequencies, self.config.frequency_factor)
-        found = [encoded, directions[:, None] @ rotation]
+        found = [self._encoded(places), directions[:, None] @ rotation]
         if self.config.canonical:
-            world = encode_coordinates(points, self.config.num_frequencies, self.config.frequency_factor)
-            found.append(world[:, None].expand_as(encoded))
-            found.append(rotation.flatten(2)[:, :, None].expand(*encoded.shape[:3], 9))
-        return torch.cat(found, dim=-1)
+            found += [self._encoded(points)[:, None], rotation.flatten(2)[:, :, None]]
+        if self.config.symmetric:
+            half = points.shape[1] // 2
+            found.append(points.new_tensor([0.0, 1.0]).repeat_interleave(half)[:, None])
+        # In fewer digits before they are put together, not once in every layer; features likewise.
+        kind = torch.bfloat16 if self._reduced(points.device) else points.dtype
+        shape = (*places.shape[:3], -1)
+        return torch.cat([values.to(kind).expand(shape) for values in found], dim=-1)
+
+    def _encoded(self, points: Tensor) -> Tensor:
+        return encode_coordinates(points, self.config.num_frequencies, self.config.frequency_factor)
 
     def features(self, points: Tensor, views: SourceViews) -> Tensor:
         """(B, V, P, D) what the views' maps hold where the points are projected to; at the border beyond it."""
         assert views.maps is not None
         height, width = views.maps.shape[-2:]
         pixels = shift_to_cells(project(points, views).pixels, views.size, (height, width))
-        return lookup(views.maps, pixels, views.size, padding="border")
+        found = lookup(views.maps, pixels, views.size, padding="border")
+        return found.to(torch.bfloat16) if self._reduced(points.device) else found

@@ -76,6 +76,10 @@ class PointMlp(nn.Module):
             x = block(x)
         return self.lin_out(torch.relu(x))
 
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """Weights (width, width) of the blocks and (width, dim_features) of what takes features in."""
+        return [weight for part in (self.blocks, self.lin_z) for weight in part.parameters() if weight.ndim == 2]
+
 
 def encode_coordinates(x: Tensor, num_frequencies: int, factor: float) -> Tensor:
     """Coordinates with their sines and cosines at frequencies factor * 2^k (NeRF, arXiv 2003.08934, equation 4).

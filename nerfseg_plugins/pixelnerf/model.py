@@ -52,8 +52,13 @@ class PixelNerfModel(ImageBasedModel):
         self.field = PixelNerfField(self.config.networks)
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
-        """All weights that are trained, as one group."""
-        return {"fields": [weight for weight in self.field.parameters() if weight.requires_grad]}
+        """All weights that are trained: `hidden`, the matrices between hidden layers of the networks of points, for
+        optimizers of matrices such as Muon, and `fields`, the others."""
+        hidden = [*self.field.mlp_coarse.hidden_matrices(), *self.field.mlp_fine.hidden_matrices()]
+        apart = {id(weight) for weight in hidden}
+        others = [weight for weight in self.field.parameters() if id(weight) not in apart]
+        groups = {"fields": others, "hidden": hidden}
+        return {name: [weight for weight in group if weight.requires_grad] for name, group in groups.items()}
 
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
