@@ -36,7 +36,7 @@ def _resolve(name: str, modules: tuple[str, ...]) -> Any:
         found = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise _Refused(f"it names {name}, which is not installed") from error
-    if not str(getattr(found, "__module__", "")).startswith(modules):  # such as the `os` that a module has imported
+    if not f"{getattr(found, '__module__', '')}.".startswith(modules):  # such as the `os` that a module has imported
         raise _Refused(f"it names {name}, which is neither nerfstudio's nor ours")
     return found
 
