@@ -62,8 +62,8 @@ class Objects:
     """Views on the comparison sheet of an object; 0 writes none."""
     lpips: Literal["vgg", "alex"] = "vgg"
     """Network of LPIPS: vgg as in pixelNeRF's tables; left out where its weights cannot be had."""
-    chunk: int = 8192
-    """Rays rendered at once, of several views where they are small: less where memory is short."""
+    chunk: Optional[int] = None
+    """Rays rendered at once; by default as many as the run is configured for."""
     overwrite: bool = False
     """Whether to begin anew where the folder holds results, of these settings or of others."""
 

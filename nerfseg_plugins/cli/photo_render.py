@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Optional
 
 from nerfseg_plugins.cli.photo_normalize import NORMALIZED, read_photo
 from nerfseg_plugins.cli.views import with_progress
@@ -49,8 +49,8 @@ class PhotoRender:
     """Kind of the video."""
     fps: int = 15
     """Pictures of the video a second."""
-    chunk: int = 8192
-    """Rays rendered at once."""
+    chunk: Optional[int] = None
+    """Rays rendered at once; by default as many as the run is configured for."""
 
     def main(self) -> None:
         """Render and write.
@@ -76,8 +76,9 @@ class PhotoRender:
             InputError: names the flag.
         """
         for name, least in (("frames", 1), ("fps", 1), ("chunk", 1), ("input_size", 8)):
-            if getattr(self, name) < least:
-                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}; give {least} or more")
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InputError(f"--{name.replace('_', '-')} is {value}; give {least} or more")
         if min(self.size) < 8:
             raise InputError(f"--size is {self.size[0]} {self.size[1]}; give a width and height of 8 pixels or more")
         if not 0 <= self.near < self.far:

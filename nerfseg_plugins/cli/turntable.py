@@ -44,8 +44,8 @@ class Turntable:
     """Kind of the videos."""
     fps: int = 30
     """Pictures a second."""
-    chunk: int = 8192
-    """Rays rendered at once: less where memory is short."""
+    chunk: Optional[int] = None
+    """Rays rendered at once; by default as many as the run is configured for."""
 
     def main(self) -> None:
         """Render and write.
@@ -75,8 +75,9 @@ class Turntable:
             InputError: names the flag.
         """
         for name in ("frames", "fps", "chunk"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name} is {getattr(self, name)}; give 1 or more")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"--{name} is {value}; give 1 or more")
         for name in ("scale", "radius"):
             value = getattr(self, name)
             if value is not None and not value > 0:

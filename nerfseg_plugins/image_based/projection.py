@@ -51,7 +51,7 @@ def lookup(maps: Tensor, pixels: Tensor, size: tuple[int, int], padding: str = "
 
     Args:
         maps: (B, V, C, h, w); a map spans its image exactly, whatever its resolution.
-        pixels: (B, V, P, 2), see `Projected`.
+        pixels: (B, V, P, 2), see `Projected`; in as many digits as they need, whatever those of the maps.
         size: (H, W) of the images that the pixels refer to.
         padding: beyond the outermost centres "border" repeats the last value, "zeros" fades to 0.
 
@@ -70,10 +70,11 @@ def lookup(maps: Tensor, pixels: Tensor, size: tuple[int, int], padding: str = "
 def _grid_sample(maps: Tensor, pixels: Tensor, size: tuple[int, int], padding: str) -> Tensor:
     """The same of maps (N, C, h, w) and pixels (N, P, 2): (N, P, C)."""
     grid = pixels * pixels.new_tensor([2 / size[1], 2 / size[0]]) - 1
+    # In the pixels' digits: bfloat16 cannot tell neighbouring pixels apart.
     found = torch.nn.functional.grid_sample(
-        maps, grid[:, :, None], mode="bilinear", padding_mode=padding, align_corners=False
+        maps.to(grid.dtype), grid[:, :, None], mode="bilinear", padding_mode=padding, align_corners=False
     )
-    return found[..., 0].transpose(1, 2)
+    return found[..., 0].transpose(1, 2).to(maps.dtype)
 
 
 def _weighted_cells(maps: Tensor, pixels: Tensor, size: tuple[int, int], padding: str) -> Tensor:

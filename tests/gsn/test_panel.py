@@ -25,7 +25,7 @@ from nerfseg_plugins.image_based.rendering import ViewsInMemory
 from nerfseg_plugins.scene.run import load_run
 from nerfseg_plugins.scene.stroke_access import NEGATIVE
 
-from .browser import SECONDS, click, fire, inputs, press
+from ..browser import SECONDS, click, fire, inputs, press
 from .conftest import Stages
 from .scenes import SIZE, gsn, wall_views
 from .things import on_left

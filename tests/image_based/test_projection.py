@@ -104,3 +104,12 @@ def test_the_fast_lookup_agrees_with_torchs_own(padding: str):
             answers.append([found, *torch.autograd.grad((found * slopes).sum(), inputs)])
         for ours, theirs in zip(*answers, strict=True):
             torch.testing.assert_close(ours, theirs)
+
+
+def test_pixels_keep_their_digits_where_maps_have_few():
+    """Columns of 0 and 1 in turn, read a quarter past the middle of one; bfloat16 holds 100.5 and 101 only."""
+    stripes = (torch.arange(128) % 2).expand(1, 1, 2, 128).to(torch.bfloat16)
+    pixels = torch.tensor([[[100.75, 1.0]]])
+    for way in (_weighted_cells, _grid_sample):
+        found = way(stripes, pixels, (2, 128), "border")
+        assert found.dtype == torch.bfloat16 and found.item() == 0.25

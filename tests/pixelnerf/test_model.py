@@ -154,9 +154,9 @@ def test_forty_steps_learn_a_batch(make_model: MakeModel, make_views: MakeViews,
     model, views, rays = make_model().train(), make_views(scenes=2), make_rays(64)
     batch = {"image": 0.5 + 0.5 * torch.sin(5 * rays.directions)}
     groups = model.get_param_groups()
-    assert list(groups) == ["fields"]
-    assert len(groups["fields"]) == len(list(model.field.parameters()))
-    optimizer = torch.optim.Adam(groups["fields"], lr=3e-3)
+    weights = [weight for group in groups.values() for weight in group]
+    assert {id(weight) for weight in weights} == {id(weight) for weight in model.field.parameters()}
+    optimizer = torch.optim.Adam(weights, lr=3e-3)
     losses = []
     for _ in range(40):
         loss = model.get_loss_dict(model(rays, views), batch)
@@ -166,6 +166,21 @@ def test_forty_steps_learn_a_batch(make_model: MakeModel, make_views: MakeViews,
         optimizer.step()
         losses.append(sum(value.item() for value in loss.values()))
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+
+
+def test_matrices_between_hidden_layers_are_a_group_of_their_own(make_model: MakeModel):
+    """Neither the first and the last layer, which mean something by channel, nor biases and kernels of convolutions."""
+    model = make_model()
+    groups = model.get_param_groups()
+    names = {id(weight): name for name, weight in model.field.named_parameters()}
+    hidden = {names[id(weight)] for weight in groups["hidden"]}
+    assert all(weight.ndim == 2 for weight in groups["hidden"])
+    assert {name for name in hidden if "mlp_fine" in name} == {
+        name
+        for name in names.values()
+        if name.startswith(("mlp_fine.blocks.", "mlp_fine.lin_z.")) and name.endswith(".weight")
+    }
+    assert len(groups["fields"]) + len(hidden) == len(names)
 
 
 def test_losses_by_hand(make_model: MakeModel):

@@ -28,6 +28,13 @@ METHODS = [  # one of each kind of configuration that nerfstudio has, and all of
     "tensorf",
     "instance-nerf",
     "instance-nerf-tiny",
+    "inerf-tiny",
+    "isrf-tiny",
+    "ultrametric-tiny",
+    "pixelnerf",
+    "pixelnerf-tiny",
+    "gnt-tiny",
+    "gsn-tiny",
 ]
 
 
