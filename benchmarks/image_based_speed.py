@@ -37,13 +37,13 @@ SIDE = 64
 REPEATS = 5
 
 
-def build(method: str, chunk: int = 1024) -> ImageBasedModel:
-    """A model with random weights that renders from all views of its scene."""
+def build(method: str) -> ImageBasedModel:
+    """A model with random weights that renders from all views of its scene, as many rays at once as by default."""
     torch.manual_seed(0)
     config = METHODS[method].config.pipeline.model
     box = SceneBox(torch.tensor([[-1.0] * 3, [1.0] * 3]))
     model = config.setup(scene_box=box, num_train_data=0, metadata={}).eval()
-    model.config.eval_num_rays_per_chunk, model.config.num_source_views = chunk, None
+    model.config.num_source_views = None
     return model
 
 
@@ -92,6 +92,7 @@ def time_by_views(method: str) -> dict[str, Any]:
         "ms_per_view": float(slope),
         "ms_without_views": float(intercept),
         "r_squared": float(1 - unexplained),
+        "chunk": model.config.eval_num_rays_per_chunk,
     }
 
 
@@ -128,11 +129,11 @@ class Peak:
 
     def main(self) -> None:
         """Render a small picture first, which brings libraries and thread pools into memory."""
-        model = build(self.method, 64)
+        model = build(self.method)
         model.open_scene(scene_of(self.views))
         warm = target()
         warm.rescale_output_resolution(1 / 8)
-        list(render_cameras(model, warm))
+        list(render_cameras(model, warm, chunk=64))
         before = _peak()
         list(render_cameras(model, target(), chunk=self.chunk))
         print(_peak() - before)

@@ -1,6 +1,5 @@
 """What the buttons of the panel do: strokes to labels to files; each call says what came of it."""
 
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,8 +17,8 @@ from nerfseg_plugins.gsn.survey import SurveyConfig, kept_surfels, lift, look_ar
 from nerfseg_plugins.scene.colors import palette
 from nerfseg_plugins.scene.drawing import Rays
 from nerfseg_plugins.scene.history import History
-from nerfseg_plugins.scene.names import checked_name
 from nerfseg_plugins.scene.stroke_access import NEGATIVE, Color, StrokeAccess
+from nerfseg_plugins.scene.workbench import BaseWorkbench
 from nerfseg_plugins.segments.select_config import SelectConfig
 
 BEFORE = 0.04
@@ -65,51 +64,23 @@ class Interaction:
         return text if self.query is None else f"{text}  \nSelected: {len(self.query.names)} objects"
 
 
-class Workbench:
-    """What a person has done to a model, and all that can be done next. One call at a time.
-
-    Every method but those that look says in a few words what came of it, and raises `InputError` where nothing did;
-    then everything is as before.
+class Workbench(BaseWorkbench[Interaction]):
+    """What a person has done to a model, and all that can be done next.
 
     Args:
-        model: a `GsnModel`; held weakly.
+        model: a `GsnModel`.
         access: the viewer that shows it.
         doing: told what takes a while before it begins.
     """
 
     def __init__(self, model: Any, access: StrokeAccess, doing: Callable[[str], None]) -> None:
-        self._model = weakref.ref(model)
-        self._access = access
-        self._doing = doing
-        self._history = History(Interaction())
+        super().__init__(model, access, doing, Interaction(), FOLDER)
         self._kept: Optional[tuple[SurveyConfig, str, Surfels]] = None
         self._marked: set[int] = set()
-
-    @property
-    def state(self) -> Interaction:
-        """What was done."""
-        return self._history.now
-
-    @property
-    def model(self) -> Any:
-        """The model."""
-        found = self._model()
-        assert found is not None, "the panel outlived its model"
-        return found
-
-    def become(self, state: Interaction, said: str) -> str:
-        """Do a step that can be undone."""
-        self._history = self._history.then(state)
-        return said
 
     def begin(self) -> None:
         """Begin with what the run shows already."""
         self._history = History(Interaction(query=self.model.query))
-
-    def undo(self) -> str:
-        """Take back the last step."""
-        self._history = self._history.undone()
-        return "Took back the last step"
 
     def clear(self) -> str:
         """Forget everything."""
@@ -198,23 +169,15 @@ class Workbench:
 
     # Files -----------------------------------------------------------------------------------------------------------
 
-    def saved(self) -> dict[str, Path]:
-        """What was saved in the run's folder, by name."""
-        found = sorted((self._access.folder / FOLDER).glob("*.npz"))
-        return {path.stem: path for path in found if not path.name.startswith(".")}  # those are half written
-
     def save(self, name: str) -> str:
         """Write what is selected for other commands, as `nerfseg segment` does.
 
         Raises:
             InputError: nothing is selected, the run still trains, or a file cannot be written.
         """
-        if self._access.trains:
-            raise InputError("the run still trains, so it would fit none of its checkpoints; save when it is done")
-        query = self.state.query
+        path, query = self._file_to_save(name), self.state.query
         if query is None:
             raise InputError("nothing is selected yet; draw a stroke and press Segment first")
-        path = self._access.folder / FOLDER / f"{checked_name(name)}.npz"
         query.save(path, made_for(self.model))
         config = write_run_with_segments(self._access.folder, self._access.viewer.pipeline.config, name, path)
         return f"Saved; show it again with --load-config {config}"
@@ -225,10 +188,7 @@ class Workbench:
         Raises:
             InputError: it is gone, damaged, or was made for other weights or another scene.
         """
-        path = self.saved().get(name)
-        if path is None:
-            raise InputError(f"there is no {name!r} in {self._access.folder / FOLDER}; save something first")
-        query = Query.load(path, made_for(self.model))
+        query = Query.load(self._file_to_load(name), made_for(self.model))
         return self.become(replace(self.state, query=query), f"Loaded {', '.join(query.names)}")
 
     # Showing ---------------------------------------------------------------------------------------------------------

@@ -1,17 +1,17 @@
 """The viewer's panel of isrf: strokes drawn in the scene select a part of it, and something is done to that part."""
 
 from collections.abc import Callable
-from typing import Any, Optional
-
-from torch import nn
+from functools import partial
+from typing import Any
 
 from nerfseg_plugins.isrf import controls
 from nerfseg_plugins.isrf.controls import Controls
-from nerfseg_plugins.isrf.interaction import Interaction, describe
+from nerfseg_plugins.isrf.interaction import describe
 from nerfseg_plugins.isrf.workbench import Workbench
-from nerfseg_plugins.scene.elements import ViewerAttachment, plain
-from nerfseg_plugins.scene.jobs import Jobs, told
-from nerfseg_plugins.scene.stroke_access import NEGATIVE, POSITIVE, StrokeAccess
+from nerfseg_plugins.scene.elements import plain
+from nerfseg_plugins.scene.jobs import told
+from nerfseg_plugins.scene.stroke_access import NEGATIVE, POSITIVE
+from nerfseg_plugins.scene.stroke_panel import StrokePanel
 from nerfseg_plugins.scene.stroke_tool import Ink
 from nerfseg_plugins.segments.select_config import SelectConfig
 
@@ -19,36 +19,20 @@ LOOKED_THROUGH = ("rgb", "not set")
 """Outputs that give way to the one that shows what is selected."""
 
 
-class SegmentPanel(nn.Module):
+class SegmentPanel(StrokePanel[Controls, Workbench]):
     """Everything that the original implementation's window does, in nerfstudio's viewer.
-
-    What a person has done is one value, `state`. Only the thread of `jobs` changes it, in the order in which buttons
-    were pressed, so no callback waits for a long one, and none meets a model that another one changes. The panel holds
-    no parameters, and its model only weakly: a module must not contain the one that it is part of.
 
     Args:
         model: the model, an `IsrfModel`.
     """
 
     def __init__(self, model: Any) -> None:
-        super().__init__()
-        self._controls = Controls(model.num_train_data)
-        self.jobs = Jobs()
-        self.elements = self._controls.all
-        self.viewer_control = ViewerAttachment(self._on_viewer)
-        self._access = StrokeAccess(self.viewer_control)
-        self._bench = Workbench(model, self._access, lambda doing: self._say(f"{doing} …"))
+        super().__init__(Controls(model.num_train_data), partial(Workbench, model), controls.NO_FILE)
         self._wire()
-
-    @property
-    def state(self) -> Interaction:
-        """What was done."""
-        return self._bench.state
 
     def _wire(self) -> None:
         """Give the elements their callbacks."""
         own, bench = self._controls, self._bench
-        own.pen.wire(self._access, self._say, self._ink)
         for element, at_once in ((own.view, self._on_view), (own.resolution, self._on_resolution)):
             element.cb_hook = self._now(at_once)
         for element, step in (
@@ -73,44 +57,17 @@ class SegmentPanel(nn.Module):
         ):
             element.cb_hook = self._later(step)
 
-    # Saying ----------------------------------------------------------------------------------------------------------
+    # Looking ---------------------------------------------------------------------------------------------------------
 
-    def _say(self, text: str) -> None:
-        """Show a text of our own making; what comes from elsewhere goes through `plain`."""
-        self._controls.status.content = text
+    def _describe(self) -> str:
+        return describe(self.state, plain)
+
+    def _show(self) -> None:
+        self._bench.show(self._controls.original.value, self._controls.shown.value)
 
     def _now(self, work: Callable[[], None]) -> Callable[[Any], object]:
         """A callback that does something at once."""
         return lambda _: told(lambda: work() or "", self._say)
-
-    def _later(self, step: Callable[[], str]) -> Callable[[Any], None]:
-        """A callback that has something done, and shown, after all that was asked for before."""
-
-        def job() -> None:
-            told(lambda: self._shown_after(step), self._say)
-
-        return lambda _: self.jobs.submit(job)
-
-    def _shown_after(self, step: Callable[[], str]) -> str:
-        said = step()
-        own = self._controls
-        own.summary.content = describe(self.state, plain)
-        self._bench.show(own.original.value, own.shown.value)
-        return said
-
-    # Looking ---------------------------------------------------------------------------------------------------------
-
-    def _on_viewer(self) -> None:
-        self._bench.begin()
-        self._list_saved()
-        self._controls.summary.content = describe(self.state, plain)
-
-    def _list_saved(self, chosen: Optional[str] = None) -> None:
-        own = self._controls
-        found = list(self._bench.saved())
-        own.saved.set_options(found or [controls.NO_FILE])
-        if chosen in found:
-            own.saved.value = chosen
 
     def _on_view(self) -> None:
         index = min(int(self._controls.view.value), len(self._access.cameras) - 1)
@@ -159,10 +116,4 @@ class SegmentPanel(nn.Module):
         )
         if own.action.value != controls.ONLY_LABEL:
             self._access.show_output("rgb", ("selection_colormap",))
-        return said
-
-    def _save(self) -> str:
-        name = self._controls.name.value
-        said = self._bench.save(name)
-        self._list_saved(name)
         return said

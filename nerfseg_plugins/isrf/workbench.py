@@ -1,6 +1,5 @@
 """What the buttons of the panel do: strokes to voxels to edits to files; each call says what came of it."""
 
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
@@ -28,6 +27,7 @@ from nerfseg_plugins.scene.frames import frame_transform
 from nerfseg_plugins.scene.history import History
 from nerfseg_plugins.scene.names import checked_name
 from nerfseg_plugins.scene.stroke_access import NEGATIVE, POSITIVE, StrokeAccess
+from nerfseg_plugins.scene.workbench import BaseWorkbench
 from nerfseg_plugins.segments.select_config import SelectConfig
 
 MAX_STEPS = 1000
@@ -36,51 +36,23 @@ EDITS = "edits"
 """Folder of saved edits in a run's."""
 
 
-class Workbench:
-    """What a person has done to a model, and all that can be done next. One call at a time.
-
-    Every method but those that look says in a few words what came of it, and raises `InputError` where nothing did;
-    then everything is as before.
+class Workbench(BaseWorkbench[Interaction]):
+    """What a person has done to a model, and all that can be done next.
 
     Args:
-        model: an `IsrfModel`; held weakly.
+        model: an `IsrfModel`.
         access: the viewer that shows it.
         doing: told what takes a while before it begins.
     """
 
     def __init__(self, model: Any, access: StrokeAccess, doing: Callable[[str], None]) -> None:
-        self._model = weakref.ref(model)
-        self._access = access
-        self._doing = doing
-        self._history = History(Interaction())
+        super().__init__(model, access, doing, Interaction(), EDITS)
         self._kept: Optional[tuple[CacheConfig, VoxelCache]] = None
         self._solid: Optional[tuple[Tensor, VoxelSet]] = None  # the last one: it is shown, edited, shown again
-
-    @property
-    def state(self) -> Interaction:
-        """What was done."""
-        return self._history.now
-
-    @property
-    def model(self) -> Any:
-        """The model."""
-        found = self._model()
-        assert found is not None, "the panel outlived its model"
-        return found
-
-    def become(self, state: Interaction, said: str) -> str:
-        """Do a step that can be undone."""
-        self._history = self._history.then(state)
-        return said
 
     def begin(self) -> None:
         """Begin with what the run shows already."""
         self._history = History(Interaction().with_edits(self.model.edits))
-
-    def undo(self) -> str:
-        """Take back the last step."""
-        self._history = self._history.undone()
-        return "Took back the last step"
 
     # Strokes and regions ---------------------------------------------------------------------------------------------
 
@@ -223,22 +195,15 @@ class Workbench:
             self._solid = mask, solid(cache, mask)
         return self._solid[1]
 
-    def saved(self) -> dict[str, Path]:
-        """The saved edits of the run by name."""
-        found = sorted((self._access.folder / EDITS).glob("*.npz"))
-        return {path.stem: path for path in found if not path.name.startswith(".")}  # those are half written
-
     def save(self, name: str) -> str:
         """Write all edits for other commands, as `nerfseg segment` does.
 
         Raises:
             InputError: there is nothing to save, the run still trains, or a file cannot be written.
         """
-        if self._access.trains:
-            raise InputError("the run still trains, so an edit would fit none of its checkpoints; save when it is done")
+        path = self._file_to_save(name)
         if not self.state.edits:
             raise InputError("there is no edit to save; choose an action and press Apply first")
-        path = self._access.folder / EDITS / f"{checked_name(name)}.npz"
         save_edits(path, self.state.edits, fingerprint(self.model))
         config = write_run_with_edit(self._access.folder, name, path)
         return f"Saved; show it again with --load-config {config}"
@@ -249,10 +214,7 @@ class Workbench:
         Raises:
             InputError: it is gone, damaged, or was made for other weights.
         """
-        path = self.saved().get(name)
-        if path is None:
-            raise InputError(f"there is no saved edit {name!r} in {self._access.folder / EDITS}; save one first")
-        edits = load_edits(path, fingerprint(self.model))
+        edits = load_edits(self._file_to_load(name), fingerprint(self.model))
         return self.become(self.state.with_edits(edits), f"Loaded {', '.join(edit.name for edit in edits)}")
 
     # Showing ---------------------------------------------------------------------------------------------------------
