@@ -63,7 +63,7 @@ class Objects:
     lpips: Literal["vgg", "alex"] = "vgg"
     """Network of LPIPS: vgg as in pixelNeRF's tables; left out where its weights cannot be had."""
     chunk: Optional[int] = None
-    """Rays rendered at once; by default as many as the run is configured for."""
+    """Rays times source views rendered at once; by default as many as the run is configured for."""
     overwrite: bool = False
     """Whether to begin anew where the folder holds results, of these settings or of others."""
 

@@ -50,7 +50,7 @@ class PhotoRender:
     fps: int = 15
     """Pictures of the video a second."""
     chunk: Optional[int] = None
-    """Rays rendered at once; by default as many as the run is configured for."""
+    """Rays times source views rendered at once; by default as many as the run is configured for."""
 
     def main(self) -> None:
         """Render and write.

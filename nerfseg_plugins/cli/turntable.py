@@ -45,7 +45,7 @@ class Turntable:
     fps: int = 30
     """Pictures a second."""
     chunk: Optional[int] = None
-    """Rays rendered at once; by default as many as the run is configured for."""
+    """Rays times source views rendered at once; by default as many as the run is configured for."""
 
     def main(self) -> None:
         """Render and write.

@@ -33,8 +33,8 @@ class GntModelConfig(ImageBasedModelConfig):
 
     _target: type = field(default_factory=lambda: GntModel)
     """target class to instantiate"""
-    eval_num_rays_per_chunk: int = 512
-    """Rays rendered at once; memory grows with it, and with the numbers of source views and of samples."""
+    eval_num_rays_per_chunk: int = 5120
+    """Rays times source views rendered at once; memory grows with it, and with the number of samples."""
     num_source_views: Optional[int] = 10
     """Source views of a rendering, the nearest to its camera; unset: all views of the scene that may be sources."""
     num_samples: int = 192

@@ -32,7 +32,7 @@ class ImageBasedModelConfig(ModelConfig):
     _target: type = field(default_factory=lambda: ImageBasedModel)
     """target class to instantiate"""
     eval_num_rays_per_chunk: int = 2048
-    """Rays rendered at once; memory grows with it, and with the number of source views."""
+    """Rays times source views rendered at once; memory grows with it, however many views there are."""
     num_source_views: Optional[int] = None
     """Source views of a rendering, the nearest to its camera; unset: all views of the scene that may be sources."""
     choose_by: Nearness = "center"
@@ -219,7 +219,12 @@ class ImageBasedModel(Model):
         elif views.maps is None:
             maps = self.encode(views.images.flatten(0, 1))
             views = views.with_maps(maps.unflatten(0, (views.num_scenes, views.num_views)))
-        return self.render(bounded(ray_bundle, views), views)
+        rays = bounded(ray_bundle, views)
+        if self.training or views.num_scenes > 1:
+            return self.render(rays, views)
+        size = rays_at_once(self.config.eval_num_rays_per_chunk, views.num_views)
+        parts = [self.render(rays[start : start + size], views) for start in range(0, len(rays), size)]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:  # type: ignore[override]
         """nerfstudio's name for `forward`."""
@@ -284,6 +289,11 @@ def bounded(rays: RayBundle, views: SourceViews) -> RayBundle:
     each = len(rays) // views.num_scenes
     near, far = (bound.to(rays.origins).repeat_interleave(each)[:, None] for bound in (views.near, views.far))
     return replace(rays, nears=near, fars=far)
+
+
+def rays_at_once(chunk: int, num_views: int) -> int:
+    """How many rays are rendered at once; with more views fewer, so that what that computes stays as large."""
+    return max(1, chunk // num_views)
 
 
 def mean_pose(rays: RayBundle) -> Tensor:

@@ -11,7 +11,7 @@ from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
 from nerfseg_plugins.errors import InputError
-from nerfseg_plugins.image_based.model import ImageBasedModel, bounded
+from nerfseg_plugins.image_based.model import ImageBasedModel, bounded, rays_at_once
 from nerfseg_plugins.image_based.views import SourceViews
 
 
@@ -77,7 +77,7 @@ def render_cameras(
         model: in evaluation mode, with an open scene.
         cameras: (N,) of one size.
         names: the outputs to keep.
-        chunk: rays rendered at once; by default as many as the model is configured for.
+        chunk: rays times source views rendered at once; by default as many as the model is configured for.
 
     Yields:
         Outputs (H, W, C) on the CPU, one dictionary a camera, in their order.
@@ -85,11 +85,10 @@ def render_cameras(
     Raises:
         InputError: the model has no output of a wanted name.
     """
-    chunk = chunk or model.config.eval_num_rays_per_chunk
     pixels = int(cameras.width.flatten()[0]) * int(cameras.height.flatten()[0])
-    together = max(1, chunk // pixels)
     chosen = [model.choose(pose.to(model.device)) for pose in cameras.camera_to_worlds]
-    for group in _groups(chosen, together):
+    size = rays_at_once(chunk or model.config.eval_num_rays_per_chunk, len(chosen[0])) if chosen else 1
+    for group in _groups(chosen, max(1, size // pixels)):
         rays = [cameras.generate_rays(index, keep_shape=True) for index in group]
         shape = rays[0].origins.shape[:2]
         bundle = RayBundle(
@@ -98,19 +97,19 @@ def render_cameras(
             pixel_area=torch.cat([ray.pixel_area.flatten(0, 1) for ray in rays]),
             camera_indices=torch.zeros(pixels * len(group), 1, dtype=torch.long),
         ).to(model.device)
-        outputs = _render(model, bundle, model.sources(chosen[group[0]]), names, chunk)
+        outputs = _render(model, bundle, model.sources(chosen[group[0]]), names, size)
         for place in range(len(group)):
             rows = slice(place * pixels, (place + 1) * pixels)
             yield {name: value[rows].view(*shape, -1) for name, value in outputs.items()}
 
 
 def _render(
-    model: ImageBasedModel, rays: RayBundle, views: SourceViews, names: Sequence[str], chunk: int
+    model: ImageBasedModel, rays: RayBundle, views: SourceViews, names: Sequence[str], size: int
 ) -> dict[str, Tensor]:
-    """Outputs (R, C) of rays (R,) of one scene, on the CPU."""
+    """Outputs (R, C) of rays (R,) of one scene, on the CPU; so many rays at once."""
     parts: dict[str, list[Tensor]] = {name: [] for name in names}
-    for start in range(0, len(rays), chunk):
-        part = rays[start : start + chunk]
+    for start in range(0, len(rays), size):
+        part = rays[start : start + size]
         found = model.render(bounded(part, views), views)
         for name in names:
             if name not in found:

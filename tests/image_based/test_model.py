@@ -107,7 +107,7 @@ def test_a_camera_has_one_choice_for_all_its_chunks():
     outputs = model.get_outputs_for_camera(Row(6).cameras[3:4])
     assert outputs["rgb"].shape == (6, 8, 3)
     assert (outputs["rgb"][..., 1] - 0.25).abs().max() < 1e-6  # views 3 and 2
-    assert model.rendered == [20, 20, 8]
+    assert model.rendered == [10, 10, 10, 10, 8]
 
 
 def test_changed_weights_mean_other_encodings():

@@ -63,8 +63,10 @@ def test_the_same_as_one_by_one():
         assert outputs["accumulation"].shape == (6, 8, 1) and (outputs["accumulation"] == 3).all()
 
 
-@pytest.mark.parametrize(("chunk", "expected"), [(100, [96, 96]), (48, [48] * 4), (20, [20, 20, 8] * 4), (1000, [192])])
-def test_no_more_rays_at_once_than_the_chunk(chunk: int, expected: list[int]):
+@pytest.mark.parametrize(
+    ("chunk", "expected"), [(400, [96, 96]), (192, [48] * 4), (80, [20, 20, 8] * 4), (4000, [192])]
+)
+def test_no_more_rays_of_four_views_at_once_than_the_chunk(chunk: int, expected: list[int]):
     model = make()
     assert len(list(render_cameras(model, scene().cameras, chunk=chunk))) == 4
     assert model.rendered == expected
