@@ -225,8 +225,7 @@ def measure_sizes(folder: Path, split: str) -> dict[str, Any]:
 def measure_speed(folder: Path, split: str) -> dict[str, Any]:
     """Time by source views, memory by chunk."""
     return {
-        method: {**speed.time_by_views(method), "mib_by_chunk": speed.memory_by_chunk(method)}
-        for method in ("pixelnerf-tiny", "gnt-tiny")
+        method: {**speed.time_by_views(method), **speed.memory(method)} for method in ("pixelnerf-tiny", "gnt-tiny")
     }
 
 

@@ -32,7 +32,7 @@ METHODS: dict[str, Any] = {
     "gnt-tiny": gsn_methods.gnt_tiny,
 }
 VIEWS = (1, 2, 4, 8, 16)
-CHUNKS = (256, 1024, 4096)
+CHUNKS = (512, 8192, 32768)
 SIDE = 64
 REPEATS = 5
 
@@ -96,13 +96,18 @@ def time_by_views(method: str) -> dict[str, Any]:
     }
 
 
-def memory_by_chunk(method: str) -> dict[str, float]:
-    """MiB that rendering adds to a process's peak, by chunk; every chunk in a process of its own."""
-    found = {}
-    for chunk in CHUNKS:
-        words = [sys.executable, str(Path(__file__)), "--method", method, "--chunk", str(chunk)]
-        found[str(chunk)] = float(subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()[-1])
-    return found
+def memory(method: str) -> dict[str, dict[str, float]]:
+    """MiB that rendering adds to a process's peak, by chunk with 8 views, and by views with one chunk."""
+    middle = CHUNKS[1]
+    by_chunk = {str(chunk): _added(method, chunk, 8) for chunk in CHUNKS}
+    by_views = {str(count): by_chunk[str(middle)] if count == 8 else _added(method, middle, count) for count in VIEWS}
+    return {"mib_by_chunk": by_chunk, f"mib_by_views_at_{middle}": by_views}
+
+
+def _added(method: str, chunk: int, views: int) -> float:
+    """MiB, measured in a process of its own."""
+    words = [sys.executable, str(Path(__file__)), "--method", method, "--chunk", str(chunk), "--views", str(views)]
+    return float(subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
 def sizes() -> dict[str, dict[str, int]]:
@@ -125,7 +130,7 @@ class Peak:
 
     method: str
     chunk: int
-    views: int = 8
+    views: int
 
     def main(self) -> None:
         """Render a small picture first, which brings libraries and thread pools into memory."""

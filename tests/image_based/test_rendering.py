@@ -64,7 +64,7 @@ def test_the_same_as_one_by_one():
 
 
 @pytest.mark.parametrize(
-    ("chunk", "expected"), [(400, [96, 96]), (192, [48] * 4), (80, [20, 20, 8] * 4), (4000, [192])]
+    ("chunk", "expected"), [(400, [96, 96]), (192, [48] * 4), (80, [20, 20, 8] * 4), (3, [1] * 192), (4000, [192])]
 )
 def test_no_more_rays_of_four_views_at_once_than_the_chunk(chunk: int, expected: list[int]):
     model = make()
