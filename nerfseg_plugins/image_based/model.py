@@ -169,8 +169,9 @@ class ImageBasedModel(Model):
             }
             described = [view.features for view, _ in views if view.features is not None]
             features = torch.cat(described, dim=1) if described else None
-            maps = torch.cat([maps for _, maps in views], dim=1)
-            self._chosen = key, replace(views[0][0], **stacked, features=features, maps=maps)
+            # As lookups want them, once instead of in each.
+            maps = torch.cat([maps[0] for _, maps in views]).contiguous(memory_format=torch.channels_last)
+            self._chosen = key, replace(views[0][0], **stacked, features=features, maps=maps[None])
         return self._chosen[1]
 
     def _source(self, index: int) -> tuple[SourceViews, Tensor]:
