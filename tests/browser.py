@@ -1,13 +1,38 @@
 """What a browser does to the panel, without one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
 from typing import Any
 
+from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.viewer.viewer import Viewer
 from viser import GuiEvent, ScenePointerEvent
 
+from nerfseg_plugins.scene.run import load_run
+
 SECONDS = 30
 """That a button may take."""
+
+
+@contextmanager
+def serving(pipeline: Any, folder: Path) -> Iterator[Viewer]:
+    """nerfstudio's viewer of a pipeline, serving on a free port with nobody connected."""
+    config = ViewerConfig(websocket_host="127.0.0.1")
+    viewer = Viewer(config, folder / "viewer.log", folder, pipeline, train_lock=Lock())
+    try:
+        yield viewer
+    finally:
+        viewer.viser_server.stop()
+
+
+@contextmanager
+def viewed(config: Path) -> Iterator[Any]:
+    """The panel in which strokes select, of a run in a viewer of its own, as ns-viewer shows it."""
+    run = load_run(config)
+    with serving(run.pipeline, config.parent):
+        yield run.pipeline.get_submodule("Segment")
 
 
 def inputs(panel: Any) -> dict[str, Any]:

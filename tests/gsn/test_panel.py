@@ -5,15 +5,12 @@ import math
 import shutil
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO, Viewer
 from torch import nn
 
@@ -22,10 +19,9 @@ from nerfseg_plugins.cli.open import Open
 from nerfseg_plugins.gsn.controls import LABELS, NO_FILE, OTHER
 from nerfseg_plugins.gsn.workbench import DrawnStroke, Interaction, color_of
 from nerfseg_plugins.image_based.rendering import ViewsInMemory
-from nerfseg_plugins.scene.run import load_run
 from nerfseg_plugins.scene.stroke_access import NEGATIVE
 
-from ..browser import SECONDS, click, fire, inputs, press
+from ..browser import SECONDS, click, fire, inputs, press, serving, viewed
 from .conftest import Stages
 from .scenes import SIZE, gsn, wall_views
 from .things import on_left
@@ -62,11 +58,8 @@ class Pipeline(nn.Module):
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
     """nerfstudio's viewer, serving on a free port with nobody connected."""
-    folder = tmp_path_factory.mktemp("run")
-    config = ViewerConfig(websocket_host="127.0.0.1")
-    view = Viewer(config, folder / "log.txt", folder, Pipeline(), train_lock=Lock())  # type: ignore[arg-type]
-    yield view
-    view.viser_server.stop()
+    with serving(Pipeline(), tmp_path_factory.mktemp("run")) as viewer:
+        yield viewer
 
 
 @pytest.fixture
@@ -283,18 +276,6 @@ def test_no_callback_waits_for_a_rendering(panel: Any, served: Viewer, model: An
 
 
 # Files ---------------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def viewed(config: Path) -> Iterator[Any]:
-    """The panel of a run in a viewer of its own, as ns-viewer shows it."""
-    run = load_run(config)
-    settings = ViewerConfig(websocket_host="127.0.0.1")
-    view = Viewer(settings, config.parent / "viewer.log", config.parent, run.pipeline, train_lock=Lock())
-    try:
-        yield run.pipeline.get_submodule("Segment")
-    finally:
-        view.viser_server.stop()
 
 
 def test_what_is_saved_is_shown_again_by_its_own_config_and_by_load(stages: Stages, rooms: Path, tmp_path: Path):

@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO, Viewer
 from PIL import Image
 from torch import nn
-from viser import GuiEvent
 
 from nerfseg_plugins.dataparsers.frame_values import Intrinsics
 from nerfseg_plugins.inerf.config import PoseConfig
@@ -31,6 +29,7 @@ from nerfseg_plugins.inerf.poses import moved
 from nerfseg_plugins.inerf.query import Query
 from nerfseg_plugins.scene.viewing import placed
 
+from ..browser import fire, serving
 from .scenes import SphereScene
 
 STEPS, WIDTH, HEIGHT, FOCAL = 12, 24, 18, 20.0
@@ -87,10 +86,8 @@ class Pipeline(nn.Module):
 @pytest.fixture
 def viewer(tmp_path: Path) -> Iterator[Viewer]:
     """nerfstudio's viewer, serving on a free port with nobody connected."""
-    config = ViewerConfig(websocket_host="127.0.0.1")
-    view = Viewer(config, tmp_path / "run" / "log.txt", tmp_path, Pipeline(), train_lock=Lock())  # type: ignore[arg-type]
-    yield view
-    view.viser_server.stop()
+    with serving(Pipeline(), tmp_path) as served:
+        yield served
 
 
 @pytest.fixture
@@ -111,15 +108,6 @@ class Client:
 
     def atomic(self) -> Any:
         return Lock()
-
-
-def fire(element: Any, value: Any = None) -> None:
-    """What viser does when a browser sends a new value, or a press of a button."""
-    handle = element.gui_handle
-    if value is not None:
-        handle._impl.value = value
-    for callback in handle._impl.update_cb:
-        callback(GuiEvent(client=None, client_id=None, target=handle))
 
 
 def colors(panel: Any) -> dict[str, tuple[int, int, int]]:

@@ -3,21 +3,20 @@
 import gc
 import weakref
 from collections.abc import Iterator
-from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO, Viewer
 from torch import nn
-from viser import GuiEvent, ScenePointerEvent
+from viser import ScenePointerEvent
 
 from nerfseg_plugins.instance_nerf.display import InstanceDisplay
 from nerfseg_plugins.scene.colors import palette
 
+from ..browser import fire, serving
 from .slabs import DIRECTION, START, slab_model
 
 NAMES = {1: "chair", 2: "desk"}
@@ -38,11 +37,8 @@ class Pipeline(nn.Module):
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
     """nerfstudio's viewer, serving on a free port with nobody connected."""
-    folder = tmp_path_factory.mktemp("run")
-    config = ViewerConfig(websocket_host="127.0.0.1")
-    view = Viewer(config, folder / "run" / "log.txt", folder, Pipeline(), train_lock=Lock())  # type: ignore[arg-type]
-    yield view
-    view.viser_server.stop()
+    with serving(Pipeline(), tmp_path_factory.mktemp("run")) as viewer:
+        yield viewer
 
 
 @pytest.fixture
@@ -58,15 +54,6 @@ def viewer(served: Viewer) -> Viewer:
 def pipeline(viewer: Viewer) -> Any:
     """What the viewer shows."""
     return viewer.pipeline
-
-
-def fire(element: Any, value: Any = None) -> None:
-    """What viser does when a browser sends a new value, or a press of a button."""
-    handle = element.gui_handle
-    if value is not None:
-        handle._impl.value = value
-    for callback in handle._impl.update_cb:
-        callback(GuiEvent(client=None, client_id=None, target=handle))
 
 
 def click(viewer: Viewer, origin: tuple[float, ...], direction: tuple[float, ...]) -> None:

@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Lock
 from typing import Any, Protocol
 
 import pytest
@@ -12,10 +11,9 @@ from nerfseg_plugins import compat
 
 compat.apply()
 
-from nerfstudio.configs.base_config import ViewerConfig  # noqa: E402
 from nerfstudio.viewer.viewer import Viewer  # noqa: E402
 
-from ..browser import SECONDS, fire, inputs  # noqa: E402
+from ..browser import SECONDS, fire, inputs, serving  # noqa: E402
 from .panels import Client, Pipeline, listens  # noqa: E402
 
 FEATURE_DIM = 16
@@ -65,11 +63,8 @@ def isrf_run(tmp_path_factory: pytest.TempPathFactory, ns_train, featured_room: 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
     """nerfstudio's viewer, serving on a free port with nobody connected."""
-    folder = tmp_path_factory.mktemp("run")
-    config = ViewerConfig(websocket_host="127.0.0.1")
-    view = Viewer(config, folder / "run" / "log.txt", folder, Pipeline(), train_lock=Lock())  # type: ignore[arg-type]
-    yield view
-    view.viser_server.stop()
+    with serving(Pipeline(), tmp_path_factory.mktemp("run")) as viewer:
+        yield viewer
 
 
 @pytest.fixture

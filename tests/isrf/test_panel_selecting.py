@@ -1,22 +1,15 @@
 """What the viewer's panel selects and saves: on boxes known by hand, and in a run's pipeline."""
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
-from nerfstudio.configs.base_config import ViewerConfig
-from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO, Viewer
+from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO
 from viser import ScenePointerEvent
 
-from nerfseg_plugins.scene.run import load_run
-
-from ..browser import SECONDS, fire, press
+from ..browser import SECONDS, fire, press, viewed
 from .panels import AT_RED, AT_WALL, GLOSSY, RED, WALL, boxes_of, draw, shown_by
 
 # Selecting -----------------------------------------------------------------------------------------------------------
@@ -197,18 +190,6 @@ def run_copy(isrf_run: Path, tmp_path: Path) -> Path:
     """config.yml of a run that may be changed."""
     shutil.copytree(isrf_run.parent, tmp_path / "run")
     return tmp_path / "run" / "config.yml"
-
-
-@contextmanager
-def viewed(config: Path) -> Iterator[Any]:
-    """The panel of a run in a viewer of its own, as ns-viewer shows it."""
-    run = load_run(config)
-    settings = ViewerConfig(websocket_host="127.0.0.1")
-    view = Viewer(settings, config.parent / "viewer.log", config.parent, run.pipeline, train_lock=Lock())
-    try:
-        yield run.pipeline.get_submodule("Segment")
-    finally:
-        view.viser_server.stop()
 
 
 def test_what_is_saved_is_shown_again_by_its_own_config_and_by_load(run_copy):

@@ -7,14 +7,12 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from nerfstudio.configs.base_config import ViewerConfig
-from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO, Viewer
+from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO
 from plyfile import PlyData
 from viser import GuiEvent, ScenePointerEvent
 
@@ -22,19 +20,17 @@ from nerfseg_plugins.scene.elements import ViewerMarkdown
 from nerfseg_plugins.scene.run import load_run
 from nerfseg_plugins.ultrametric.hierarchy_file import write_run_with_hierarchy
 
+from ..browser import serving
+
 
 @contextmanager
 def viewed(config: Path) -> Iterator[Any]:
     """A run in a viewer of its own, as ns-viewer shows it."""
     run = load_run(config)
-    settings = ViewerConfig(websocket_host="127.0.0.1")
-    view = Viewer(settings, config.parent / "viewer.log", config.parent, run.pipeline, train_lock=Lock())
-    try:
+    with serving(run.pipeline, config.parent) as viewer:
         panel: Any = run.pipeline.get_submodule("Hierarchy")
         assert panel.jobs.wait(60)
-        yield SimpleNamespace(panel=panel, own=panel._controls, model=run.pipeline.model, viewer=view, run=run)
-    finally:
-        view.viser_server.stop()
+        yield SimpleNamespace(panel=panel, own=panel._controls, model=run.pipeline.model, viewer=viewer, run=run)
 
 
 @pytest.fixture(scope="module")
