@@ -111,7 +111,7 @@ _tiny_sizes: dict[str, Any] = {
     "encoder_widths": (16, 32, 64),
     "encoder_blocks": (1, 1, 1),
     "encoder_stem_stride": 1,
-    "eval_num_rays_per_chunk": 512,  # what is computed at once fits into the caches: half the time of 8192
+    "eval_num_rays_per_chunk": 512,  # what is computed at once fits into the caches
 }
 _tiny_data = replace(
     _data,

@@ -79,7 +79,8 @@ _tiny_data = replace(
     shear=0.15,
 )
 _tiny_adam = AdamOptimizerConfig(_target=torch.optim.AdamW, lr=4e-3, max_norm=0.1, weight_decay=0.1)
-# Muon (https://kellerjordan.github.io/posts/muon) learns as much in fewer steps; torch has it since 2.9.
+# Muon (https://kellerjordan.github.io/posts/muon) learns as much in fewer steps; torch has it since 2.9, before it
+# all weights are AdamW's.
 _tiny_matrices = (
     AdamOptimizerConfig(_target=torch.optim.Muon, lr=1e-2, max_norm=0.1, weight_decay=0.04)
     if hasattr(torch.optim, "Muon")
@@ -97,7 +98,7 @@ _tiny = replace(
         model=PixelNerfModelConfig(
             networks=_tiny_networks,
             samples=_tiny_samples,
-            eval_num_rays_per_chunk=512,  # what is computed at once fits into the caches: half the time of 8192
+            eval_num_rays_per_chunk=512,  # what is computed at once fits into the caches
         ),
     ),
     optimizers={

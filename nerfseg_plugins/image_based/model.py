@@ -224,7 +224,7 @@ class ImageBasedModel(Model):
         if self.training or views.num_scenes > 1:
             return self.render(rays, views)
         size = rays_at_once(self.config.eval_num_rays_per_chunk, views.num_views)
-        parts = [self.render(rays[start : start + size], views) for start in range(0, len(rays), size)]
+        parts = [self.render(rays[start : start + size], views) for start in range(0, max(len(rays), 1), size)]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:  # type: ignore[override]

@@ -124,7 +124,7 @@ class PixelNerfField(nn.Module):
         if self.config.symmetric:
             half = points.shape[1] // 2
             found.append(points.new_tensor([0.0, 1.0]).repeat_interleave(half)[:, None])
-        # In fewer digits before they are put together, not once in every layer; features likewise.
+        # In fewer digits before they are put together, not once in every layer; maps likewise, see `encode`.
         kind = torch.bfloat16 if self._reduced(points.device) else points.dtype
         shape = (*places.shape[:3], -1)
         return torch.cat([values.to(kind).expand(shape) for values in found], dim=-1)
@@ -137,5 +137,4 @@ class PixelNerfField(nn.Module):
         assert views.maps is not None
         height, width = views.maps.shape[-2:]
         pixels = shift_to_cells(project(points, views).pixels, views.size, (height, width))
-        found = lookup(views.maps, pixels, views.size, padding="border")
-        return found.to(torch.bfloat16) if self._reduced(points.device) else found
+        return lookup(views.maps, pixels, views.size, padding="border")
